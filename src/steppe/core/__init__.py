@@ -1,0 +1,93 @@
+"""What every room shares: errors, results that carry their error, generators, losses and the checks at the doors.
+
+Importing this door loads no torch; the names that need it (`generator`, the losses, the tensor checks)
+arrive on first use.
+
+Provisional until 1.0.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    ComputationError,
+    CorruptStoreError,
+    DataError,
+    DeviceError,
+    DtypeError,
+    InputError,
+    KindError,
+    NotComputedError,
+    NotDeterministicError,
+    ParameterError,
+    ShapeError,
+    SteppeError,
+    StoreBusyError,
+    StoreError,
+    UnknownNameError,
+)
+from .estimates import Estimate
+from .facts import Fact
+from .seeds import PURPOSES, derived_seed
+from .validation import (
+    check_choice,
+    check_integer,
+    check_known,
+    check_number,
+    refuse_unknown_keywords,
+)
+
+if TYPE_CHECKING:
+    from .devices import check_inputs, check_same_place, check_targets
+    from .generators import generator
+    from .losses import CrossEntropy, Logistic, SquaredLoss
+
+_LAZY = {
+    "CrossEntropy": "losses",
+    "Logistic": "losses",
+    "SquaredLoss": "losses",
+    "check_inputs": "devices",
+    "check_same_place": "devices",
+    "check_targets": "devices",
+    "generator": "generators",
+}
+
+__all__ = [
+    "PURPOSES",
+    "ComputationError",
+    "CorruptStoreError",
+    "CrossEntropy",
+    "DataError",
+    "DeviceError",
+    "DtypeError",
+    "Estimate",
+    "Fact",
+    "InputError",
+    "KindError",
+    "Logistic",
+    "NotComputedError",
+    "NotDeterministicError",
+    "ParameterError",
+    "ShapeError",
+    "SquaredLoss",
+    "SteppeError",
+    "StoreBusyError",
+    "StoreError",
+    "UnknownNameError",
+    "check_choice",
+    "check_inputs",
+    "check_integer",
+    "check_known",
+    "check_number",
+    "check_same_place",
+    "check_targets",
+    "derived_seed",
+    "generator",
+    "refuse_unknown_keywords",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

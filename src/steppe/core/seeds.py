@@ -1,0 +1,51 @@
+"""Seeds derived from a purpose and a seed, so that one integer given to several samplers correlates nothing."""
+
+import hashlib
+
+from .validation import check_integer, check_known
+
+# Every purpose that draws random numbers. Changing a name changes every number drawn for it.
+PURPOSES: dict[str, str] = {
+    "activations.directions": "random directions of half-space depth",
+    "core.test": "tests of the generator itself",
+    "curvature.probe": "start vectors and probes of curvature estimators",
+    "data.mixture_of_subspaces": "sampler",
+    "data.noise": "additive label noise",
+    "data.patches": "choice of image patches",
+    "data.radial": "sampler",
+    "data.subset": "choice of rows of a real data set",
+    "data.teacher.hoelder": "directions of the Hölder-1/2 teacher",
+    "data.teacher.packing": "greedy spherical packing",
+    "data.teacher.ridges": "directions and knots of ridge teachers",
+    "data.teacher.unit_linear": "direction of the linear teacher",
+    "data.uniform_ball": "sampler",
+    "data.uniform_sphere": "sampler",
+    "linalg.start": "start vectors of iterative methods",
+    "networks.deep_linear": "initialisation",
+    "networks.patch_relu": "initialisation",
+    "networks.random_relu": "random ReLU process",
+    "networks.shallow_relu": "initialisation",
+    "networks.sequential": "initialisation of ordinary modules",
+    "stats.bootstrap": "resampling",
+    "study.control": "shuffles of negative controls",
+    "study.extra": "whatever a user's own part draws",
+    "study.holdout": "held-out inputs",
+}
+
+
+def derived_seed(purpose: str, seed: int) -> int:
+    """A 63-bit seed from (purpose, seed).
+
+    Args:
+        purpose: One of `PURPOSES`.
+        seed: Any integer ≥ 0.
+
+    Raises:
+        UnknownNameError: The purpose is not in the table.
+        ParameterError: The seed is negative.
+        KindError: The seed is not an integer.
+    """
+    check_known("purpose", purpose, PURPOSES)
+    check_integer("seed", seed, minimum=0)
+    digest = hashlib.sha256(f"{purpose}:{int(seed)}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
