@@ -10,7 +10,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import jaxtyping
 import pytest
 
-jaxtyping.install_import_hook("steppe", "beartype.beartype")
+jaxtyping.install_import_hook("steppe", "typechecker.typechecked")
 
 
 @pytest.fixture(autouse=True)

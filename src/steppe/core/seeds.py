@@ -10,6 +10,7 @@ PURPOSES: dict[str, str] = {
     "core.test": "tests of the generator itself",
     "curvature.probe": "start vectors and probes of curvature estimators",
     "data.mixture_of_subspaces": "sampler",
+    "data.mixture_of_subspaces.bases": "the subspaces of that sampler",
     "data.noise": "additive label noise",
     "data.patches": "choice of image patches",
     "data.radial": "sampler",

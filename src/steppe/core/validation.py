@@ -67,34 +67,38 @@ def _interval(
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
-    """`value`, if it is one of `choices`.
+    """`value`, if it is one of a few fixed `choices`.
 
     Raises:
         UnknownNameError: It is not; the message lists them and the closest one.
     """
-    return check_known(name, value, list(choices), must="must be")
+    names = list(choices)
+    if value not in names:
+        listed = ", ".join(map(repr, names))
+        raise UnknownNameError(f"`{name}` must be one of {listed}, got {value!r}{_closest(value, names)}")
+    return str(value)
 
 
-def check_known(name: str, value: Any, known: Iterable[str], *, must: str = "is not known:") -> str:
-    """`value`, if it is among the `known` names.
+def check_known(name: str, value: Any, known: Iterable[str]) -> str:
+    """`value`, if it is among the `known` names (studies, axes, columns, parts).
 
     Raises:
         UnknownNameError: It is not; the message lists them and the closest one.
     """
     names = list(known)
-    if value in names:
-        return str(value)
+    if value not in names:
+        listed = ", ".join(map(repr, names)) or "none"
+        raise UnknownNameError(f"unknown `{name}` {value!r}{_closest(value, names)}; known: {listed}")
+    return str(value)
+
+
+def _closest(value: Any, names: list[str]) -> str:
     close = difflib.get_close_matches(str(value), names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    listed = ", ".join(repr(n) for n in names) or "there is none"
-    if must == "must be":
-        raise UnknownNameError(f"`{name}` must be one of {listed}, got {value!r}{hint}")
-    raise UnknownNameError(f"`{name}` {value!r} is not known{hint} Known: {listed}".replace("?;", "?"))
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 # What users of other libraries write, and what it is called here.
 _SYNONYMS: Mapping[str, str] = {
-    "batch_size": "",
     "epochs": "steps",
     "eta": "step_size",
     "gamma": "step_size",
@@ -107,7 +111,6 @@ _SYNONYMS: Mapping[str, str] = {
     "random_state": "seed",
     "tol": "rtol",
     "wd": "weight_decay",
-    "weight_decay_": "weight_decay",
 }
 
 
