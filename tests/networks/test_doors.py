@@ -28,5 +28,5 @@ def test_forward_names_shapes_and_dtypes():
     network = ShallowReLU(3, 4)
     with pytest.raises(ShapeError, match=r"\[n, 3\], got \[5, 2\]"):
         network(torch.zeros(5, 2, dtype=torch.float64))
-    with pytest.raises(DtypeError, match="float64 and torch.float32"):
+    with pytest.raises(DtypeError, match=r"float64 and torch\.float32"):
         network(torch.zeros(5, 3, dtype=torch.float32))

@@ -3,6 +3,7 @@
 Provisional until 1.0.
 """
 
+from .shallow_products import OutputWeights, ShallowProducts
 from .shallow_relu import ShallowReLU
 
-__all__ = ["ShallowReLU"]
+__all__ = ["OutputWeights", "ShallowProducts", "ShallowReLU"]

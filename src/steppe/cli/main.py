@@ -1,0 +1,80 @@
+"""The commands, and what the shell is told."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from cyclopts import App, CycloptsError
+
+from steppe._version import __version__
+from steppe.core import InputError, KindError, SteppeError
+
+from .check import check
+from .doctor import doctor
+from .export import export
+from .judge import judge
+from .list import list_studies
+from .output import EXIT_CODES, INTERRUPTED, MISUSE, UNUSABLE, complain
+from .rates import rates
+from .run import run
+from .show import show
+
+_COMMANDS: dict[str, Callable[..., int]] = {
+    "list": list_studies,
+    "show": show,
+    "run": run,
+    "judge": judge,
+    "export": export,
+    "check": check,
+    "rates": rates,
+    "doctor": doctor,
+}
+
+
+def application() -> App:
+    """The commands as one application."""
+    app = App(
+        name="steppe",
+        help="How flat is the minimum, how small is the function-space norm, and what do they buy in generalization?",
+        help_epilogue=EXIT_CODES,
+        version=__version__,
+        version_flags=["--version"],
+        print_error=False,
+        exit_on_error=False,
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
+    for position, (name, command) in enumerate(_COMMANDS.items()):
+        app.command(command, name=name, sort_key=position)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return the exit code; no error of the library leaves as a traceback.
+
+    Args:
+        arguments: The words after `steppe`; those of the process if None.
+
+    Returns:
+        0 done, 1 a theorem claim fails, 2 misuse, 3 inconclusive, 4 a cell crashed without a valid row, 5 the folder
+        or a computation failed, 130 interrupted.
+    """
+    try:
+        code = application()(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+    except CycloptsError as error:
+        complain(f"{error}\nsteppe --help lists the commands, steppe COMMAND --help its options.")
+        return MISUSE
+    except (InputError, KindError) as error:
+        complain(str(error))
+        return MISUSE
+    except SteppeError as error:
+        complain(str(error))
+        return UNUSABLE
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # `steppe list | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,104 @@
+"""Where words go: answers to stdout, progress and complaints to stderr, no colour into pipes."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# What the shell is told. `run` ends with OK whatever the verdicts, unless --strict asks for them.
+OK = 0
+FAILS = 1  # a theorem claim or a checked inequality fails
+MISUSE = 2  # the command or its input cannot be used
+INCONCLUSIVE = 3  # a claim could not be decided, or a control was not rejected
+CRASHED = 4  # a cell crashed without a valid row
+UNUSABLE = 5  # the folder (busy, full, not writable, damaged) or the computation failed
+INTERRUPTED = 130
+
+EXIT_CODES = (
+    "Exit codes: 0 done (judge, run --strict: all theorem claims hold, all controls are rejected) · 1 a theorem claim "
+    "fails · 2 misuse · 3 inconclusive · 4 a cell crashed without a valid row · 5 the folder or a computation failed · "
+    "130 interrupted."
+)
+_WIDE = 10_000  # into a pipe nothing is folded
+
+_STYLES = {
+    "holds": "green",
+    "rejected": "green",
+    "fails": "red",
+    "not reproduced at this size": "yellow",
+    "not rejected": "red",
+    "inconclusive": "yellow",
+    "not judged": "dim",
+    "violated": "red",
+    "reproduced": "green",
+    "observed": "green",
+    "not observed at this size": "yellow",
+    "does not apply": "yellow",
+    "ok": "green",
+    "warning": "yellow",
+    "broken": "red",
+}
+
+
+def console(*, error: bool = False) -> "Console":
+    """A console on stdout or stderr; wide and plain where it is no terminal."""
+    from rich.console import Console
+
+    stream = sys.stderr if error else sys.stdout
+    terminal = stream.isatty()
+    return Console(
+        file=stream,
+        width=None if terminal else _WIDE,
+        no_color=None if terminal else True,
+        force_terminal=None if terminal else False,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=not terminal,
+    )
+
+
+def answer(text: str = "") -> None:
+    """One paragraph on stdout."""
+    console().print(text)
+
+
+def note(text: str) -> None:
+    """One line on stderr."""
+    console(error=True).print(text)
+
+
+def complain(message: str) -> None:
+    """One error on stderr."""
+    note(f"steppe: {message}")
+
+
+def print_json(value: Any) -> None:
+    """`value` as JSON on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
+    """A table on stdout; a cell that is a state (`holds`, `fails`, …) gets its colour on a terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console()
+    # `str.isatty` decides the box: into a pipe plain columns are easier to cut.
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD if out.is_terminal else None,
+        pad_edge=False,
+        header_style="bold",
+    )
+    for header in headers:
+        table.add_column(header, overflow="fold", no_wrap=not out.is_terminal)
+    for row in rows:
+        table.add_row(*(Text(str(cell), style=_STYLES.get(str(cell).split(":")[0], "")) for cell in row))
+    out.print(table)

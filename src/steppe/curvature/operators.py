@@ -1,0 +1,160 @@
+"""The Hessian and the Gauss–Newton matrix of a loss, as operators."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from steppe.core import DtypeError, KindError, refuse_unknown_keywords
+from steppe.linalg import SymmetricOperator
+from steppe.networks import ShallowReLU
+
+from .autograd import AutogradCurvature
+from .batches import Batches
+from .closed_form import ClosedForm, has_closed_form
+
+Kind = Literal["Hessian", "Gauss–Newton"]
+
+
+class CurvatureOperator(SymmetricOperator):
+    """A curvature matrix of a loss in the parameters: `shape`, `dtype`, `device`, `@`, `to_dense()`, `products`.
+
+    Attributes:
+        kind: Which matrix.
+        convention: Loss, reduction, samples and parameters.
+        backend: How products are computed.
+        exact_diagonal: Computes the diagonal without products, or None.
+    """
+
+    def __init__(
+        self,
+        product: Callable[[Tensor], Tensor],
+        size: int,
+        *,
+        kind: Kind,
+        dtype: torch.dtype,
+        device: torch.device,
+        backend: str,
+        convention: str,
+        exact_diagonal: Callable[[], Tensor] | None = None,
+    ) -> None:
+        super().__init__(product, size, dtype=dtype, device=device, backend=backend, convention=convention)
+        self.kind = kind
+        self.exact_diagonal = exact_diagonal
+
+
+def hessian(model: Any, loss: Any, data: Any, *, dtype: torch.dtype | None = None, **unknown: Any) -> CurvatureOperator:
+    """The Hessian of L(θ) = (Σ_b n_b L_b(θ)) / Σ_b n_b, with L_b the loss on batch b of n_b samples.
+
+    For a `ShallowReLU` with `SquaredLoss`, `CrossEntropy` or `Logistic` the products are closed-form, in float64
+    (other dtypes are upcast exactly) unless `dtype` says otherwise. Any other module goes through double backward
+    in its own dtype, over the parameters that require a gradient; graphs are retained for data in memory and
+    rebuilt at every product for a loader. The operator belongs to the parameters at this moment.
+
+    Args:
+        model: A module, left exactly as found.
+        loss: `loss(outputs, targets) -> scalar`, a mean over samples.
+        data: One batch (x, y), or a re-iterable of batches; they combine weighted by samples.
+        dtype: Dtype of the closed-form products, float64 if None.
+        **unknown: Refused, with the keyword to use instead.
+
+    Returns:
+        The operator on flat vectors in the order of `model.parameters()`.
+
+    Raises:
+        KindError: Model, loss or data is of the wrong kind.
+        DtypeError, DeviceError: Model and data differ.
+        ShapeError: Outputs and targets do not have the same shape.
+        DataError: Data are empty or not finite.
+        NotDeterministicError: Two evaluations differ; the module is named.
+        ComputationError: Loss or outputs are not finite.
+
+    Cost per product: closed form 2 passes over the n × m mask with d + 1 columns; double backward about 2 gradients.
+
+    Example:
+        >>> from steppe.core import SquaredLoss
+        >>> network = ShallowReLU(1, 1, init="zeros")
+        >>> x = torch.ones(4, 1, dtype=torch.float64)
+        >>> hessian(network, SquaredLoss(), (x, 0 * x)).to_dense().diagonal().tolist()  # only the output bias acts
+        [0.0, 0.0, 0.0, 1.0]
+    """
+    refuse_unknown_keywords("hessian", unknown, ["dtype"])
+    return build(model, loss, data, kind="Hessian", dtype=dtype)
+
+
+def gauss_newton(
+    model: Any, loss: Any, data: Any, *, dtype: torch.dtype | None = None, **unknown: Any
+) -> CurvatureOperator:
+    """The Gauss–Newton matrix Σ_i J_iᵀ S_i J_i: the Hessian with the model replaced by its linearisation.
+
+    J_i is the derivative of the outputs in the parameters and S_i the Hessian of the loss in the outputs, averaged as
+    in `hessian`. It is positive semidefinite for a convex loss; for the squared loss and any model with an output
+    bias its largest eigenvalue is at least 1. Arguments, errors and backends are those of `hessian`.
+    """
+    refuse_unknown_keywords("gauss_newton", unknown, ["dtype"])
+    return build(model, loss, data, kind="Gauss–Newton", dtype=dtype)
+
+
+def build(
+    model: Any, loss: Any, data: Any, *, kind: Kind, dtype: torch.dtype | None = None, check: bool = True
+) -> CurvatureOperator:
+    """The operator of one kind; `check` evaluates an ordinary module twice and compares."""
+    if not isinstance(model, nn.Module):
+        raise KindError(f"`model` must be a torch module or an operator, got {type(model).__name__}; pass a module")
+    if isinstance(loss, type) or not callable(loss):
+        got = f"the class {loss.__name__}" if isinstance(loss, type) else type(loss).__name__
+        remedy = f"pass {loss.__name__}()" if isinstance(loss, type) else "pass SquaredLoss()"
+        raise KindError(f"`loss` must be a callable loss(outputs, targets) -> scalar, got {got}; {remedy}")
+    batches = Batches(data)
+    source: ClosedForm | AutogradCurvature
+    if isinstance(model, ShallowReLU) and has_closed_form(model, loss):
+        source = ClosedForm(model, loss, batches, dtype=torch.float64 if dtype is None else dtype)
+    else:
+        source = AutogradCurvature(model, loss, batches, check=check)
+        if dtype is not None and dtype != source.dtype:
+            raise DtypeError(
+                f"`dtype` must be the model's, {source.dtype}, for products by double backward, got {dtype}; "
+                f"convert model and data with .to({dtype})"
+            )
+    return CurvatureOperator(
+        source.hessian_product if kind == "Hessian" else source.gauss_newton_product,
+        source.size,
+        kind=kind,
+        dtype=source.dtype,
+        device=source.device,
+        backend=source.backend,
+        convention=_convention(loss, source.samples, source.size, source.all_parameters),
+        exact_diagonal=source.diagonal if isinstance(source, ClosedForm) else None,
+    )
+
+
+def as_operator(model: Any, loss: Any, data: Any, *, function: str) -> SymmetricOperator:
+    """The given operator, or the Hessian of (model, loss, data)."""
+    if isinstance(model, SymmetricOperator):
+        if loss is not None or data is not None:
+            raise KindError(
+                f"`{function}` takes one operator or (model, loss, data), got an operator and more; drop them"
+            )
+        return model
+    if data is None:
+        raise KindError(f"`{function}` needs (model, loss, data) or one operator, got no data; pass data=(x, y)")
+    return build(model, loss, data, kind="Hessian")
+
+
+def kind_of(operator: SymmetricOperator) -> str:
+    """What the matrix is: "Hessian", "Gauss–Newton" or "operator"."""
+    return operator.kind if isinstance(operator, CurvatureOperator) else "operator"
+
+
+def _convention(loss: Any, samples: int, parameters: int, all_parameters: int) -> str:
+    words = getattr(loss, "convention", None) or getattr(loss, "__name__", None) or type(loss).__name__
+    of = f"all {_grouped(parameters)}"
+    if parameters != all_parameters:
+        of = f"{_grouped(parameters)} of {_grouped(all_parameters)}"
+    plural = "sample" if samples == 1 else "samples"
+    return f"{words}, mean of {_grouped(samples)} {plural}, {of} parameters"
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}".replace(",", "\u202f")

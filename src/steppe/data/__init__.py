@@ -1,0 +1,38 @@
+"""Inputs, clean targets and noise: laws in the unit ball, teachers, hard functions, real tables and image patches.
+
+Provisional until 1.0.
+"""
+
+from .hard import HardFamily, cap_packing, hard_family
+from .real import RealData, image_patches, into_unit_ball, smooth_label_map, tabular
+from .samplers import mixture_of_subspaces, noise, radial, uniform_ball, uniform_sphere
+from .teachers import (
+    HoelderTeacher,
+    hoelder_teacher,
+    linear_teacher_on,
+    ridge_teacher,
+    ridges_teacher,
+    unit_linear_teacher,
+)
+
+__all__ = [
+    "HardFamily",
+    "HoelderTeacher",
+    "RealData",
+    "cap_packing",
+    "hard_family",
+    "hoelder_teacher",
+    "image_patches",
+    "into_unit_ball",
+    "linear_teacher_on",
+    "mixture_of_subspaces",
+    "noise",
+    "radial",
+    "ridge_teacher",
+    "ridges_teacher",
+    "smooth_label_map",
+    "tabular",
+    "uniform_ball",
+    "uniform_sphere",
+    "unit_linear_teacher",
+]

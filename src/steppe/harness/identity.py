@@ -1,0 +1,155 @@
+"""What a function or claim is, as a text that changes when its source does."""
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import inspect
+import linecache
+import textwrap
+from collections.abc import Iterable, Mapping
+from types import CodeType, FunctionType, MethodType
+from typing import Any
+
+import cloudpickle
+
+from .canonical import digest
+
+_SHORT = 32
+
+
+def normalized(source: str) -> str:
+    """Source without comments, docstrings and layout; the text itself if it does not parse alone (a lambda's lines)."""
+    text = textwrap.dedent(source)
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return text
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def identity(value: Any) -> str:
+    """A callable's qualified name and a hash of its source, its defaults and what it closes over.
+
+    Comments, docstrings and layout do not count. What has no source (a cell typed into an interpreter, code read from
+    standard input) is known by its byte code; instances by their class and state.
+
+    Cost: reads the source file.
+    """
+    inner = inspect.unwrap(value) if callable(value) else value
+    name = getattr(inner, "__qualname__", type(inner).__qualname__)
+    return f"{name}:{hashlib.sha256(_described(inner).encode()).hexdigest()[:_SHORT]}"
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, functools.partial):
+        return f"partial({describe(value.func)}, {describe(value.args)}, {describe(value.keywords)})"
+    if isinstance(value, MethodType):
+        return f"method({_described(value.__func__)}, {describe(value.__self__)})"
+    if isinstance(value, FunctionType):
+        closed = [_cell_content(cell) for cell in value.__closure__ or ()]
+        defaults = describe([value.__defaults__, value.__kwdefaults__])
+        return f"{_source(value) or _code(value.__code__)}|{defaults}|{describe(closed)}"
+    if isinstance(value, type):
+        return _source(value) or _namespace(value)
+    if callable(value) and not hasattr(value, "__dict__"):
+        return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+    return f"{_described(type(value))}|{describe(vars(value)) if hasattr(value, '__dict__') else repr(value)}"
+
+
+def _cell_content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet: a function that refers to itself
+        return None
+
+
+def _source(value: Any) -> str:
+    linecache.checkcache()
+    try:
+        return normalized(inspect.getsource(value))
+    except (OSError, TypeError, IndentationError):
+        return ""
+
+
+def _code(code: CodeType) -> str:
+    def constant(value: Any) -> str:
+        if isinstance(value, CodeType):
+            return _code(value)
+        return repr(sorted(map(repr, value))) if isinstance(value, frozenset) else repr(value)
+
+    constants = [constant(value) for value in code.co_consts]
+    return repr((code.co_code, constants, code.co_names, code.co_varnames))
+
+
+def _namespace(kind: type) -> str:
+    """A class without source: its functions' code and its plain attributes."""
+    found = {}
+    for name, value in sorted(vars(kind).items()):
+        if isinstance(value, FunctionType):
+            found[name] = _code(value.__code__)
+        elif not name.startswith("__"):
+            found[name] = (
+                repr(value) if isinstance(value, int | float | str | bool | None) else type(value).__qualname__
+            )
+    return repr(([base.__qualname__ for base in kind.__bases__], found))
+
+
+def describe(value: Any) -> str:
+    """Any value as text, equal for equal values: functions by identity, dataclasses by field, the rest pickled."""
+    return digest(_plain(value, ()))
+
+
+def _plain(value: Any, above: tuple[int, ...]) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else repr(value)
+    if id(value) in above:
+        return "itself"
+    inside = (*above, id(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, inside) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        items = [_plain(item, inside) for item in value]
+        return sorted(items, key=repr) if isinstance(value, set | frozenset) else items
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: _plain(getattr(value, field.name), inside) for field in dataclasses.fields(value)}
+        return {"class": type(value).__qualname__, **fields}
+    if callable(value):
+        return identity(value)
+    return hashlib.sha256(cloudpickle.dumps(value)).hexdigest()
+
+
+def keys_of(study: Any, cells: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The key of each cell: SHA-256 of the study's slug and revision, the cell and the identities of its parts.
+
+    Args:
+        study: The study.
+        cells: Its cells.
+
+    Returns:
+        64 hexadecimal digits per cell.
+    """
+    known: dict[int, str] = {}
+    keys = []
+    for axes in cells:
+        cell = study.cell(axes)
+        for part in cell.parts.values():
+            if id(part) not in known:
+                known[id(part)] = identity(part)
+        parts = {slot: known[id(part)] for slot, part in cell.parts.items()}
+        keys.append(digest({"study": study.slug, "revision": study.revision, "cell": dict(cell), "parts": parts}))
+    return keys
+
+
+def claims_digest(study: Any) -> str:
+    """SHA-256 of all claims and controls: ids, statements, sources, bands, scopes and the source of their functions."""
+    return digest(
+        {"claims": [_plain(c, ()) for c in study.claims], "controls": [_plain(c, ()) for c in study.controls]}
+    )

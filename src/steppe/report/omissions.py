@@ -1,0 +1,119 @@
+"""What did not hold, diverged, failed, was absent or was left out."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .tables import csv_link
+from .verdicts import Line
+from .words import count, counted
+
+_SHOWN = 50  # lines of a kind before the rest is only in the CSV
+_STATUSES = {
+    "diverged": (
+        "Diverged",
+        "Training left the finite numbers. A result, not a crash; claims and fits leave them out.",
+    ),
+    "failed": ("Failed", "The cell raised an error and has no numbers."),
+    "timeout": ("Out of time", "The cell was ended at its deadline."),
+    "killed": ("Killed", "The worker died before the cell was done."),
+}
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Rows of one status other than done."""
+
+    heading: str
+    meaning: str
+    total: int
+    shown: list[dict[str, str]]
+    csv: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Omissions:
+    """Everything that a reader might miss.
+
+    Args:
+        claims: Claims that do not hold.
+        controls: Sentences on controls that were not rejected.
+        lost: Rows without numbers, by status.
+        absent: Sentences on columns without value.
+        left_out: Sentences on figures and cells that are missing.
+    """
+
+    claims: list[Line] = field(default_factory=list)
+    controls: list[str] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether there is nothing to report."""
+        return not (self.claims or self.controls or self.lost or self.absent or self.left_out)
+
+
+def omissions(
+    lines: Sequence[Line], controls: Sequence[Any], rows: Sequence[Any], left_out: Sequence[str]
+) -> Omissions:
+    """Collect them.
+
+    Args:
+        lines: All claims.
+        controls: The verdicts on controls.
+        rows: All rows, of whatever status.
+        left_out: What the caller knows to be missing, in sentences.
+    """
+    return Omissions(
+        claims=[line for line in lines if line.state != "holds"],
+        controls=[_unpowered(control) for control in controls if not control.rejected],
+        lost=_lost(rows),
+        absent=_absent(rows),
+        left_out=list(left_out),
+    )
+
+
+def _unpowered(control: Any) -> str:
+    if control.rejected is None:
+        return f"{control.id} ({control.near_miss}) was not judged: no row was in its scope."
+    return (
+        f"{control.id} ({control.near_miss}) is false and was not rejected: the test of {control.of} had no power here."
+    )
+
+
+def _lost(rows: Sequence[Any]) -> list[Lost]:
+    by_status: dict[str, list[Any]] = {}
+    for row in rows:
+        if row.status != "done":
+            by_status.setdefault(row.status, []).append(row)
+    result = []
+    for status, members in by_status.items():
+        heading, meaning = _STATUSES.get(status, (status.capitalize(), "The cell has no numbers."))
+        entries = [{"label": row.label, "reason": _last_line(row.error), "command": row.command} for row in members]
+        link = csv_link(("cell", "reason", "command"), [(row.label, row.error, row.command) for row in members])
+        result.append(Lost(heading, meaning, len(members), entries[:_SHOWN], link, f"{status}.csv"))
+    return result
+
+
+def _last_line(error: str) -> str:
+    lines = [line for line in (error or "").strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "no reason was recorded"
+
+
+def _absent(rows: Sequence[Any]) -> list[str]:
+    reasons: Counter[tuple[str, str]] = Counter(
+        (column, reason) for row in rows if row.status == "done" for column, reason in _items(row.absent)
+    )
+    total = count(len(rows))
+    return [
+        f"{column} has no value in {counted(times, 'row')} of {total}: {reason}"
+        for (column, reason), times in reasons.items()
+    ]
+
+
+def _items(absent: Mapping[str, str]) -> list[tuple[str, str]]:
+    return sorted(absent.items())

@@ -1,0 +1,170 @@
+"""One self-contained HTML page from rows, verdicts and figures."""
+
+import base64
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from steppe.core import StoreError
+from steppe.plotting import Figure
+
+from . import sections as parts
+from . import words
+from .omissions import omissions
+from .verdicts import Line, lines, short, tally
+
+_FOLDER = Path(__file__).parent / "page"
+_BUDGET = 6_000_000  # bytes of the whole page; plotly.js takes 4.8 of them
+_TABLE_ROWS = (500, 200, 50, 10)
+
+
+def render(
+    study: Any,
+    rows: Sequence[Any],
+    verdicts: Sequence[Any] | Mapping[str, Any],
+    control_verdicts: Sequence[Any],
+    figures: Mapping[str, Figure],
+    provenance: Mapping[str, Any],
+    *,
+    headline: str | None = None,
+    left_out: Sequence[str] = (),
+) -> str:
+    """The report as HTML that needs nothing but itself: no server, no network, no other file.
+
+    Reading order: one sentence from the numbers; the verdict table with negative controls; figures with their numbers;
+    further sections such as real data; what did not hold, diverged or was left out; provenance. Every text is escaped,
+    and a content security policy admits only the scripts written here.
+
+    Args:
+        study: The `Study`.
+        rows: All rows, of whatever status.
+        verdicts: The verdicts, as a list or by id.
+        control_verdicts: The verdicts on negative controls.
+        figures: Figures by the id of their `FigureSpec`. Figures of the study that are missing are said to be.
+        provenance: What is known about the run. Understood: `command`, `date` (ISO), `seconds`, `size`, `workers`,
+            `steppe`, `commit`, `python`, `platform`, `cpu`, `claims_digest`, `bands_fixed` (bool), `stale` (number of
+            rows), `cite`; other keys are shown as they come.
+        headline: The sentence at the top; None asks `study.headline`.
+        left_out: Sentences on what is missing, such as cells that were not reached.
+
+    Returns:
+        The page. Below 6 MB as long as the figures' numbers allow; tables are shortened first, CSVs never.
+    """
+    found = list(verdicts.values()) if isinstance(verdicts, Mapping) else list(verdicts)
+    missing = [f"Figure {spec.id} could not be drawn." for spec in study.figures if spec.id not in figures]
+    said = " ".join(left_out)
+    notes = [*left_out, *(m for m, spec in zip(missing, _absent(study, figures), strict=True) if spec not in said)]
+    sentence, trouble = (headline, "") if headline is not None else _headline(study, rows, found)
+    context = {
+        "study": study,
+        "headline": sentence,
+        "facts": parts.facts(rows, provenance),
+        "axes": parts.axes(rows),
+        "all_rows": parts.all_rows(study.slug, rows),
+        "tally": tally(lines(found, control_verdicts, ()), control_verdicts),
+        "powerless": [control for control in control_verdicts if control.rejected is False],
+        "provenance": parts.provenance_lines(provenance),
+        "command": provenance.get("command", ""),
+        "bands": parts.bands(provenance),
+        "stale": provenance.get("stale") or sum(bool(getattr(row, "stale", False)) for row in rows),
+        "cite": provenance.get("cite") or _citation(study, provenance),
+    }
+    claims = lines(found, control_verdicts, figures)
+    context["omissions"] = omissions(claims, control_verdicts, rows, [*notes, *([trouble] if trouble else [])])
+    return _fitted(context, study, claims, figures)
+
+
+def _absent(study: Any, figures: Mapping[str, Figure]) -> list[str]:
+    return [spec.id for spec in study.figures if spec.id not in figures]
+
+
+def _fitted(context: dict[str, Any], study: Any, claims: Sequence[Line], figures: Mapping[str, Figure]) -> str:
+    page = ""
+    for table_rows in _TABLE_ROWS:
+        main, others = parts.sections(study, claims, figures, table_rows=table_rows)
+        page = _template(context | {"main": main, "others": others})
+        if len(page.encode()) <= _BUDGET:
+            break
+    return page
+
+
+def _headline(study: Any, rows: Sequence[Any], verdicts: Sequence[Any]) -> tuple[str, str]:
+    """The study's sentence; if it cannot be made, its title, and why."""
+    if study.headline is None:
+        return study.title, ""
+    by_id = {v.id: v for v in verdicts} | {short(v.id): v for v in verdicts}
+    try:
+        return str(study.headline(rows, by_id)), ""
+    except Exception as error:  # a sentence must not cost the report
+        return study.title, f"The headline could not be made from these rows: {type(error).__name__}: {error}"
+
+
+def _citation(study: Any, provenance: Mapping[str, Any]) -> str:
+    version = f" {provenance['steppe']}" if provenance.get("steppe") else ""
+    paper = f" {study.reference}" if study.reference else ""
+    return f"Study {study.slug}, revision {study.revision}, steppe{version}.{paper}"
+
+
+def _template(context: Mapping[str, Any]) -> str:
+    from plotly.offline import get_plotlyjs  # the library itself, 4.8 MB of text
+
+    scripts = {"plotly": get_plotlyjs(), "script": (_FOLDER / "report.js").read_text("utf-8")}
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(count=words.count, counted=words.counted, figure_anchor=parts.figure_anchor)
+    hashes = " ".join(_hash(text) for text in scripts.values())
+    return environment.get_template("report.html.j2").render(
+        **context,
+        style=Markup((_FOLDER / "report.css").read_text("utf-8")),
+        policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'",
+        **{name: Markup(text) for name, text in scripts.items()},
+    )
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def write(path: str | os.PathLike[str], page: str) -> Path:
+    """Replace the report at once: a reader sees the old page or the new one, and a failure leaves the old one.
+
+    Args:
+        path: Where the page goes, such as `runs/<slug>/report.html`.
+        page: What `render` returned.
+
+    Returns:
+        The path.
+
+    Raises:
+        StoreError: The folder does not exist, is not writable, or the disk is full.
+    """
+    target = Path(path)
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(page)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(target)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise StoreError(
+            f"cannot write the report {target}: {error.strerror or error}; "
+            "free space or choose another folder with --out"
+        ) from error
+    return target

@@ -1,0 +1,51 @@
+"""The studies that come with steppe, as a literal table: reading it imports no study."""
+
+from importlib.metadata import entry_points
+from typing import NamedTuple
+
+ENTRY_POINTS = "steppe.studies"
+
+
+class Entry(NamedTuple):
+    """One line of the catalog.
+
+    Args:
+        slug: What `steppe run` takes.
+        module: Where the study is: a module with `STUDY`, or `module:attribute`.
+        title: What it is about.
+        cost: Wall time of the default grid on two cores, and of the quick one.
+    """
+
+    slug: str
+    module: str
+    title: str
+    cost: str
+
+
+CATALOG: tuple[Entry, ...] = (
+    Entry(
+        slug="neural-shattering",
+        module="steppe.studies.neural_shattering",
+        title="Stable minima of shallow ReLU networks: neural shattering and its price",
+        cost="about 10 min on 2 cores; --quick 90 s; --full hours",
+    ),
+)
+
+
+def known_studies() -> tuple[Entry, ...]:
+    """The catalog and the studies of other installed packages (entry-point group `steppe.studies`, named by slug).
+
+    Nothing is imported. A slug of the catalog cannot be taken over by another package.
+    """
+    own = {entry.slug for entry in CATALOG}
+    foreign = [
+        Entry(
+            slug=point.name,
+            module=point.value,
+            title=f"from the package {point.dist.name}" if point.dist else "from another package",
+            cost="not stated",
+        )
+        for point in entry_points(group=ENTRY_POINTS)
+        if point.name not in own
+    ]
+    return (*CATALOG, *sorted(foreign))

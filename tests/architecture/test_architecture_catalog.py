@@ -1,0 +1,28 @@
+"""The literal table agrees with the modules it names."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from steppe import studies
+from steppe.harness import Study
+from steppe.studies import CATALOG
+
+
+@pytest.mark.parametrize("entry", CATALOG, ids=lambda entry: entry.slug)
+def test_catalog_agrees_with_the_study(entry):
+    study = importlib.import_module(entry.module).STUDY
+    assert isinstance(study, Study)
+    assert (study.slug, study.title) == (entry.slug, entry.title)
+    assert study.summary
+    assert study.reference
+
+
+def test_every_study_is_in_the_catalog():
+    modules = {
+        path.stem
+        for path in Path(studies.__file__).parent.glob("*.py")
+        if not path.stem.startswith("_") and path.stem != "catalog"
+    }
+    assert modules == {entry.module.rpartition(".")[2] for entry in CATALOG}
