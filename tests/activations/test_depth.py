@@ -63,3 +63,9 @@ def test_exact_depth_needs_at_most_two_inputs():
     x = torch.zeros(4, 3, dtype=torch.float64)
     with pytest.raises(ShapeError, match="half_space_depth_bound"):
         half_space_depth(x, x)
+
+
+def test_symmetric_data_are_half_deep_at_the_centre():
+    v = torch.randn(40, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    centre = torch.zeros(1, 2, dtype=torch.float64)
+    assert half_space_depth(centre, torch.cat([v, -v])).item() == 0.5  # one of each pair is in every closed half-plane

@@ -1,6 +1,7 @@
 """The literal table agrees with the modules it names."""
 
 import importlib
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,15 @@ def test_catalog_agrees_with_the_study(entry):
     assert (study.slug, study.title) == (entry.slug, entry.title)
     assert study.summary
     assert study.reference
+
+
+def test_the_contract_of_independence_names_every_study():
+    pyproject = Path(studies.__file__).parents[3] / "pyproject.toml"
+    if not pyproject.is_file():
+        pytest.skip("needs a checkout")
+    contracts = tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    (independence,) = (contract for contract in contracts if contract["type"] == "independence")
+    assert independence["modules"] == [entry.module for entry in CATALOG]
 
 
 def test_every_study_is_in_the_catalog():

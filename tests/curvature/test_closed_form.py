@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steppe.core import CrossEntropy, Logistic, SquaredLoss
-from steppe.curvature import diagonal, eigenvalues, gauss_newton, hessian, sharpness, trace
+from steppe.core import CrossEntropy, KindError, Logistic, ParameterError, SquaredLoss
+from steppe.curvature import diagonal, eigenvalues, gauss_newton, gauss_newton_spectrum, hessian, sharpness, trace
 from steppe.networks import ShallowProducts, ShallowReLU
 
 LOSSES = {"squared": SquaredLoss(), "cross-entropy": CrossEntropy(), "logistic": Logistic()}
@@ -125,6 +125,30 @@ def test_jacobian_products_are_adjoint_and_match_the_gram_matrix(d):
     torch.testing.assert_close(products.gram(), jacobian @ jacobian.T, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize(("n", "d", "m", "k", "skip", "loss", "shift"), CASES)
+def test_exact_spectrum_and_its_distance_to_the_hessian(n, d, m, k, skip, loss, shift):
+    network, loss, data = problem(n, d, m, k, skip, loss, shift=shift)
+    hess, gauss = dense_hessian(network, loss, data), dense_gauss_newton(network, loss, data)
+    found = gauss_newton_spectrum(network, loss, data)
+    truth = torch.linalg.eigvalsh(gauss).flip(0)
+    q = min(n * k, len(truth))
+    assert (len(found.values), found.size) == (q, len(truth))
+    torch.testing.assert_close(found.values, truth[:q], rtol=1e-9, atol=1e-12)
+    assert float(truth[q:].abs().sum()) < 1e-10
+    assert found.residual_norm == pytest.approx(float(torch.linalg.matrix_norm(hess - gauss, ord=2)), abs=1e-12)
+    low, high = found.sharpness_interval()
+    assert low - 1e-12 <= float(torch.linalg.eigvalsh(hess)[-1]) <= high + 1e-12
+
+
+@pytest.mark.door
+def test_exact_spectrum_says_what_it_needs():
+    network, loss, data = problem(12, 2, 3, 2)
+    with pytest.raises(ParameterError, match="n·k = 24, got 20"):
+        gauss_newton_spectrum(network, loss, data, max_size=20)
+    with pytest.raises(KindError, match="got ShallowReLU under MSELoss"):
+        gauss_newton_spectrum(network, torch.nn.MSELoss(), data)
+
+
 def test_no_active_neuron_and_no_residual_gives_exactly_one():
     network = ShallowReLU(5, 60, seed=1)
     with torch.no_grad():
@@ -221,3 +245,12 @@ def test_works_without_gradients_and_with_frozen_networks():
     part = sharpness(network, loss, data)
     assert "40 of 161 parameters" in part.convention
     assert part <= value
+
+
+@pytest.mark.gpu
+def test_the_same_on_a_gpu():
+    network, loss, (x, y) = problem(60, 4, 50, 2, skip=True)
+    here = sharpness(network, loss, (x, y), rtol=1e-8)
+    there = sharpness(network.cuda(), loss, (x.cuda(), y.cuda()), rtol=1e-8)
+    assert float(there) == pytest.approx(float(here), rel=1e-9)
+    assert float(trace(network, loss, (x.cuda(), y.cuda()))) == pytest.approx(float(trace(network.cpu(), loss, (x, y))))

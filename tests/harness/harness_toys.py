@@ -3,7 +3,7 @@
 import os
 import time
 
-from steppe.harness import AtMost, Control, Diverged, Grid, Rows, Row, Slot, Study
+from steppe.harness import AtMost, Control, Diverged, Grid, Row, Rows, Slot, Study
 
 SMALL = AtMost("small", "the value is at most 1000", left="value", right=1000, kind="theorem")
 TINY = Control(AtMost("tiny", "the value is at most ½", left="value", right=0.5), "small", "a wrong constant")

@@ -158,3 +158,11 @@ def test_bad_input():
 
 def test_door_is_sorted():
     assert norms.__all__ == sorted(norms.__all__)
+
+
+def test_coefficients_that_cancel_up_to_rounding_leave_no_neuron():
+    network = ShallowReLU.from_weights([[1.0, 1.0]] * 3, [0.3] * 3, [0.1, 0.2, -0.3])  # 0.1 + 0.2 ≠ 0.3 in floats
+    form = canonicalize(network)
+    assert form.width == 1
+    assert (form.w == 0).all()
+    assert variation_norm(network) == 0

@@ -25,7 +25,7 @@ def test_exact_law_is_found_exactly():
 def test_mean_slope_and_interval_are_those_of_independent_regressions():
     y = np.exp(-0.5 * np.log(ALL_X) + np.random.default_rng(0).normal(size=ALL_X.size))
     fit = fit_power_law(ALL_X, y, replicates=LABELS, statistic="mean")
-    slopes = [stats.linregress(np.log(X), np.log(y[LABELS == s])).slope for s in range(SEEDS)]
+    slopes = [stats.linregress(np.log(X), np.log(y[s == LABELS])).slope for s in range(SEEDS)]
     assert np.isclose(fit.slope, np.mean(slopes))
     assert np.allclose(fit.interval, stats.t.interval(0.95, SEEDS - 1, np.mean(slopes), stats.sem(slopes)))
 
@@ -56,22 +56,32 @@ NOISES = {
 }
 
 
-@pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize(("statistic", "most"), [("mean", 0.97), ("median", 0.985)])
-def test_the_interval_covers_the_truth(noise, statistic, most):
+def coverage(noise, statistic, count):
     generator = np.random.default_rng(7)
     hits = []
-    for _ in range(1000):
+    for _ in range(count):
         y = np.exp(-0.5 * np.log(X) + 0.3 * NOISES[noise](generator, (SEEDS, X.size))).ravel()
         low, high = fit_power_law(ALL_X, y, replicates=LABELS, statistic=statistic).interval
         hits.append(low <= -0.5 <= high)
-    assert 0.925 <= np.mean(hits) <= most
+    return np.mean(hits)
+
+
+@pytest.mark.parametrize(("noise", "statistic"), [("normal", "median"), ("shared by a seed", "mean")])
+def test_the_interval_covers_the_truth(noise, statistic):
+    assert 0.92 <= coverage(noise, statistic, 400) <= 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize(("statistic", "most"), [("mean", 0.97), ("median", 0.985)])
+def test_the_interval_covers_the_truth_under_every_noise(noise, statistic, most):
+    assert 0.93 <= coverage(noise, statistic, 2000) <= most
 
 
 def test_a_plateau_bends_and_a_straight_line_seldom_does():
     generator = np.random.default_rng(3)
     bends = {"plateau": [], "straight": []}
-    for _ in range(200):
+    for _ in range(100):
         noise = np.exp(0.1 * generator.normal(size=ALL_X.size))
         for name, law in (("plateau", np.maximum(1 / ALL_X, 1 / 64)), ("straight", 1 / ALL_X)):
             bends[name].append(fit_power_law(ALL_X, law * noise, replicates=LABELS).bends)

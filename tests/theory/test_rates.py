@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from steppe import theory
@@ -92,3 +95,9 @@ def test_doors_are_sorted():
     for room in (theory, rates):
         assert room.__all__ == sorted(room.__all__)
         assert all(hasattr(room, name) for name in room.__all__)
+
+
+def test_theory_loads_no_torch():
+    code = "import sys, steppe.theory; print('torch' in sys.modules, 'sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]

@@ -47,7 +47,7 @@ def _state(check: Any) -> str:
 def _explain(checks: Any) -> None:
     terms = checks[0].terms
     answer(
-        f"\nsharpness {terms['sharpness']:.6g} ± {terms['sharpness_error']:.2g} (½ squared error, mean over samples); "
+        f"sharpness {terms['sharpness']:.6g} ± {terms['sharpness_error']:.2g} (½ squared error, mean over samples); "
         f"training loss {terms['training_loss']:.6g}; |f| in V_g {terms['seminorm']:.6g}; R {terms['radius']:.6g}"
     )
     for check in checks:

@@ -26,5 +26,5 @@ def doctor(*, out: Path = Path("runs"), json: Annotated[bool, Parameter(negative
         for finding in findings:
             if finding.remedy:
                 answer(f"  {finding.name}: {finding.remedy}")
-        answer("\nsteppe is broken here." if broken else "\nsteppe works here.")
+        answer("steppe is broken here." if broken else "steppe works here.")
     return UNUSABLE if broken else 0

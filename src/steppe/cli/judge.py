@@ -40,4 +40,4 @@ def judge(
             "`steppe run … --refresh stale` computes them again"
         )
     print_result(result, json=json)
-    return result.exit_code(strict=True)
+    return result.verdict_code()

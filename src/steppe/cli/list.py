@@ -20,5 +20,5 @@ def list_studies(*, json: Annotated[bool, Parameter(negative=())] = False) -> in
         print_json([entry._asdict() for entry in entries])
         return 0
     print_table(["study", "about", "cost"], [[e.slug, e.title, e.cost] for e in entries])
-    answer("\n`steppe show STUDY` says what it asks and claims, `steppe run STUDY` runs it.")
+    answer("`steppe show STUDY` says what it asks and claims, `steppe run STUDY` runs it.")
     return 0

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from cyclopts import App, CycloptsError
@@ -77,4 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `steppe list | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        complain(f"{error}; check the path and its permissions")
+        return UNUSABLE
+    except Exception:
+        traceback.print_exc()
+        complain("this is a mistake in steppe, not in what you typed; please report it with the lines above")
+        return UNUSABLE
     return code if isinstance(code, int) else 0

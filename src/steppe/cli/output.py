@@ -3,10 +3,13 @@
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 # What the shell is told. `run` ends with OK whatever the verdicts, unless --strict asks for them.
 OK = 0
@@ -43,13 +46,18 @@ _STYLES = {
 }
 
 
-def console(*, error: bool = False) -> "Console":
-    """A console on stdout or stderr; wide and plain where it is no terminal."""
-    from rich.console import Console
+class _Quiet(Console):
+    """Leaves a reader that has gone (`steppe list | head`) to `main`, which makes no error of it."""
 
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def console(*, error: bool = False) -> Console:
+    """A console on stdout or stderr; wide and plain where it is no terminal."""
     stream = sys.stderr if error else sys.stdout
     terminal = stream.isatty()
-    return Console(
+    return _Quiet(
         file=stream,
         width=None if terminal else _WIDE,
         no_color=None if terminal else True,
@@ -81,24 +89,23 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
-    """A table on stdout; a cell that is a state (`holds`, `fails`, …) gets its colour on a terminal."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table on stdout: on a terminal with rules and coloured states, into a pipe plain aligned columns."""
     out = console()
-    # `str.isatty` decides the box: into a pipe plain columns are easier to cut.
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD if out.is_terminal else None,
-        pad_edge=False,
-        header_style="bold",
-    )
+    if not out.is_terminal:
+        _print_plain(out, [list(headers), *([str(cell) for cell in row] for row in rows)])
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for header in headers:
-        table.add_column(header, overflow="fold", no_wrap=not out.is_terminal)
+        table.add_column(header, overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell), style=_STYLES.get(str(cell).split(":")[0], "")) for cell in row))
     out.print(table)
+
+
+def _print_plain(out: Console, lines: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (text + " " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True))
+        out.print("  ".join(padded).rstrip())
+    out.print()

@@ -31,11 +31,11 @@ def rates(
             ]
         )
         return 0
-    columns = sorted({(a is not None, a or 0.0, name) for name, _, a, _ in facts}, key=lambda c: c[:2])
+    columns = list(dict.fromkeys((a is not None, a or 0.0, name) for name, _, a, _ in facts))
     heads = [name if not radial else f"{name}, α={a:g}" for radial, a, name in columns]
     cells = {((a is not None, a or 0.0, name), d): f for name, d, a, f in facts}
     print_table(["d", *heads], [[d, *(f"{cells[c, d]:.4f}" for c in columns)] for d in dimensions])
-    answer("\nThe error scales as n^(-e), logarithms and constants left out.")
+    answer("The error scales as n^(-e), logarithms and constants left out.")
     for name, source, status in dict.fromkeys((name, f.source, f.status) for name, _, _, f in facts):
         answer(f"  {name}: {source} ({status})")
     return 0

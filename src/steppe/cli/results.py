@@ -35,7 +35,7 @@ def print_controls(result: StudyResult) -> None:
     """How many controls were rejected, and by name those that were not."""
     controls = list(result.controls.values())
     kept = [control for control in controls if not control.rejected]
-    answer(f"\ncontrols: {len(controls) - len(kept)} of {len(controls)} near misses rejected")
+    answer(f"controls: {len(controls) - len(kept)} of {len(controls)} near misses rejected")
     for control in kept:
         answer(f"  {control.id.rpartition('/')[2]}: {control.words} ({control.near_miss})")
 

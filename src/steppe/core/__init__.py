@@ -27,7 +27,7 @@ from .errors import (
     UnknownNameError,
 )
 from .estimates import Estimate
-from .facts import Fact
+from .facts import Fact, Status
 from .seeds import PURPOSES, derived_seed
 from .validation import (
     check_choice,
@@ -70,6 +70,7 @@ __all__ = [
     "ParameterError",
     "ShapeError",
     "SquaredLoss",
+    "Status",
     "SteppeError",
     "StoreBusyError",
     "StoreError",

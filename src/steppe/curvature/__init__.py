@@ -11,16 +11,19 @@ from steppe.theory import largest_stable_step, stability_threshold
 
 from .extremes import eigenvalues, sharpness
 from .operators import CurvatureOperator, gauss_newton, hessian
+from .spectrum import GaussNewtonSpectrum, gauss_newton_spectrum
 from .sums import diagonal, trace
 from .tracker import SharpnessTracker
 
 __all__ = [
     "CurvatureOperator",
     "Eigenvalues",
+    "GaussNewtonSpectrum",
     "SharpnessTracker",
     "diagonal",
     "eigenvalues",
     "gauss_newton",
+    "gauss_newton_spectrum",
     "hessian",
     "largest_stable_step",
     "sharpness",

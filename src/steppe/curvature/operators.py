@@ -24,24 +24,22 @@ class CurvatureOperator(SymmetricOperator):
         kind: Which matrix.
         convention: Loss, reduction, samples and parameters.
         backend: How products are computed.
+        source: What makes the products.
         exact_diagonal: Computes the diagonal without products, or None.
     """
 
-    def __init__(
-        self,
-        product: Callable[[Tensor], Tensor],
-        size: int,
-        *,
-        kind: Kind,
-        dtype: torch.dtype,
-        device: torch.device,
-        backend: str,
-        convention: str,
-        exact_diagonal: Callable[[], Tensor] | None = None,
-    ) -> None:
-        super().__init__(product, size, dtype=dtype, device=device, backend=backend, convention=convention)
+    def __init__(self, source: ClosedForm | AutogradCurvature, kind: Kind, convention: str) -> None:
+        super().__init__(
+            source.hessian_product if kind == "Hessian" else source.gauss_newton_product,
+            source.size,
+            dtype=source.dtype,
+            device=source.device,
+            backend=source.backend,
+            convention=convention,
+        )
         self.kind = kind
-        self.exact_diagonal = exact_diagonal
+        self.source = source
+        self.exact_diagonal: Callable[[], Tensor] | None = source.diagonal if isinstance(source, ClosedForm) else None
 
 
 def hessian(model: Any, loss: Any, data: Any, *, dtype: torch.dtype | None = None, **unknown: Any) -> CurvatureOperator:
@@ -117,16 +115,8 @@ def build(
                 f"`dtype` must be the model's, {source.dtype}, for products by double backward, got {dtype}; "
                 f"convert model and data with .to({dtype})"
             )
-    return CurvatureOperator(
-        source.hessian_product if kind == "Hessian" else source.gauss_newton_product,
-        source.size,
-        kind=kind,
-        dtype=source.dtype,
-        device=source.device,
-        backend=source.backend,
-        convention=_convention(loss, source.samples, source.size, source.all_parameters),
-        exact_diagonal=source.diagonal if isinstance(source, ClosedForm) else None,
-    )
+    convention = _convention(loss, source.samples, source.size, source.all_parameters)
+    return CurvatureOperator(source, kind, convention)
 
 
 def as_operator(model: Any, loss: Any, data: Any, *, function: str) -> SymmetricOperator:

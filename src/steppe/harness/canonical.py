@@ -58,7 +58,7 @@ def as_value(name: str, value: Any) -> Value:
         KindError: It is neither.
         ParameterError: An entry is NaN or infinite.
     """
-    if isinstance(value, str) or not (hasattr(value, "__len__") or getattr(value, "ndim", 0) > 0):
+    if isinstance(value, str) or getattr(value, "ndim", None) == 0 or not hasattr(value, "__len__"):
         return as_scalar(name, value)
     items = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(items, list | tuple | range):

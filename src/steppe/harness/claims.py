@@ -9,7 +9,7 @@ from steppe.core import InputError, KindError, ParameterError, check_choice
 from .rows import AbsentColumnError, Row, Rows
 from .verdicts import ControlVerdict, Judgement, Kind, Verdict
 
-Side = str | float | Callable[[Row], Any]
+Side = str | int | float | Callable[[Row], Any]
 Scope = Mapping[str, Any] | Callable[[Row], bool]
 
 
@@ -37,7 +37,7 @@ class Claim:
     kind: Kind = field(default="ours", kw_only=True)
     scope: Scope | None = field(default=None, kw_only=True)
     figure: str | None = field(default=None, kw_only=True)
-    statuses: tuple[str, ...] = field(default=("done",), kw_only=True)
+    statuses: Sequence[str] = field(default=("done",), kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.id or not set(self.id) <= set("abcdefghijklmnopqrstuvwxyz0123456789-"):

@@ -1,6 +1,6 @@
 """Claims about the level of a column over replicates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -45,7 +45,7 @@ class Within(Claim):
     column: Side = field(default="", kw_only=True)
     low: Band = field(default=-np.inf, kw_only=True)
     high: Band = field(default=np.inf, kw_only=True)
-    by: tuple[str, ...] = field(default=(), kw_only=True)
+    by: str | Sequence[str] = field(default=(), kw_only=True)
     statistic: Literal["median", "mean", "each"] = field(default="median", kw_only=True)
     replicate: str = field(default="seed", kw_only=True)
 
@@ -115,7 +115,7 @@ class Settles(Within):
     """
 
     at: Side = field(default=1.0, kw_only=True)
-    within: float = field(default=0.1, kw_only=True)
+    within: int | float = field(default=0.1, kw_only=True)
 
     def _check(self) -> None:
         if not self.within > 0:

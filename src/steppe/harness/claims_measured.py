@@ -12,7 +12,7 @@ from .claims import Claim, worst_state
 from .rows import Row, Rows, label_of
 from .verdicts import Judgement
 
-Band = float | Callable[[Mapping[str, Any]], float]
+Band = int | float | Callable[[Mapping[str, Any]], float]
 ALONE = "one replicate gives no interval"
 
 

@@ -29,7 +29,7 @@ class _Compared:
 class _Comparison(Claim):
     left: Side = field(default="", kw_only=True)
     right: Side = field(default=0.0, kw_only=True)
-    rtol: float = field(default=0.0, kw_only=True)
+    rtol: int | float = field(default=0.0, kw_only=True)
 
     def _check(self) -> None:
         check_side("left", self.left)
@@ -90,7 +90,7 @@ class AtMost(_Comparison):
         rtol: Tolerance relative to the right side.
     """
 
-    slack: float = field(default=0.0, kw_only=True)
+    slack: int | float = field(default=0.0, kw_only=True)
 
     @property
     def expected(self) -> str:
@@ -112,7 +112,7 @@ class AtLeast(_Comparison):
         rtol: Tolerance relative to the right side.
     """
 
-    slack: float = field(default=0.0, kw_only=True)
+    slack: int | float = field(default=0.0, kw_only=True)
 
     @property
     def expected(self) -> str:
@@ -134,7 +134,7 @@ class Equal(_Comparison):
         atol: Absolute tolerance.
     """
 
-    atol: float = field(default=0.0, kw_only=True)
+    atol: int | float = field(default=0.0, kw_only=True)
 
     @property
     def expected(self) -> str:
@@ -145,7 +145,7 @@ class Equal(_Comparison):
         return self.atol + self.rtol * np.abs(right) - np.abs(left - right)
 
 
-def _tolerance(absolute: float, relative: float) -> str:
+def _tolerance(absolute: int | float, relative: int | float) -> str:
     parts = ([f"{absolute:g}"] if absolute else []) + ([f"{relative:g}·|right|"] if relative else [])
     return f" (± {' + '.join(parts)})" if parts else ""
 
@@ -162,7 +162,7 @@ class Invariant(Claim):
 
     column: str = field(default="", kw_only=True)
     across: str = field(default="", kw_only=True)
-    rtol: float = field(default=1e-9, kw_only=True)
+    rtol: int | float = field(default=1e-9, kw_only=True)
 
     @property
     def expected(self) -> str:
@@ -205,8 +205,8 @@ class Share(Claim):
     """
 
     condition: str | Callable[[Row], Any] = field(default="", kw_only=True)
-    at_least: float = field(default=0.0, kw_only=True)
-    at_most: float = field(default=1.0, kw_only=True)
+    at_least: int | float = field(default=0.0, kw_only=True)
+    at_most: int | float = field(default=1.0, kw_only=True)
 
     def _check(self) -> None:
         check_side("condition", self.condition)

@@ -1,6 +1,6 @@
 """Claims about exponents and orders over replicates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
@@ -39,7 +39,7 @@ class PowerLaw(Claim):
     y: Side = field(default="", kw_only=True)
     low: Band = field(default=-np.inf, kw_only=True)
     high: Band = field(default=np.inf, kw_only=True)
-    by: tuple[str, ...] = field(default=(), kw_only=True)
+    by: str | Sequence[str] = field(default=(), kw_only=True)
     replicate: str = field(default="seed", kw_only=True)
     statistic: Literal["median", "mean"] = field(default="median", kw_only=True)
 

@@ -115,7 +115,12 @@ class LocalEngine:
     """
 
     def __init__(
-        self, workers: int, *, preload: Sequence[str] = ("torch",), deadline: float | None = None, retries: int = 1
+        self,
+        workers: int,
+        *,
+        preload: Sequence[str] = ("torch",),
+        deadline: int | float | None = None,
+        retries: int = 1,
     ) -> None:
         self._workers = workers
         self._preload = tuple(preload)
@@ -197,7 +202,7 @@ _Ended = tuple[Task, BaseException | None, Any]
 class _Feed:
     """What one pool holds, and the files by which its workers leave evidence."""
 
-    def __init__(self, shipped: bytes, deadline: float | None, scratch: Path) -> None:
+    def __init__(self, shipped: bytes, deadline: int | float | None, scratch: Path) -> None:
         self.held: dict[int, Task] = {}
         self._shipped, self._deadline, self._scratch = shipped, deadline, scratch
         self._finished: queue.SimpleQueue[tuple[Task, Future[Any]]] = queue.SimpleQueue()

@@ -41,25 +41,33 @@ def identity(value: Any) -> str:
 
     Cost: reads the source file.
     """
+    return _identity(value, ())
+
+
+def _identity(value: Any, above: tuple[int, ...]) -> str:
     inner = inspect.unwrap(value) if callable(value) else value
     name = getattr(inner, "__qualname__", type(inner).__qualname__)
-    return f"{name}:{hashlib.sha256(_described(inner).encode()).hexdigest()[:_SHORT]}"
+    text = _described(inner, (*above, id(value), id(inner)))
+    return f"{name}:{hashlib.sha256(text.encode()).hexdigest()[:_SHORT]}"
 
 
-def _described(value: Any) -> str:
+def _described(value: Any, above: tuple[int, ...]) -> str:
+    def described(*values: Any) -> str:
+        return digest([_plain(inner, above) for inner in values])
+
     if isinstance(value, functools.partial):
-        return f"partial({describe(value.func)}, {describe(value.args)}, {describe(value.keywords)})"
+        return f"partial({described(value.func, value.args, value.keywords)})"
     if isinstance(value, MethodType):
-        return f"method({_described(value.__func__)}, {describe(value.__self__)})"
+        return f"method({described(value.__func__, value.__self__)})"
     if isinstance(value, FunctionType):
         closed = [_cell_content(cell) for cell in value.__closure__ or ()]
-        defaults = describe([value.__defaults__, value.__kwdefaults__])
-        return f"{_source(value) or _code(value.__code__)}|{defaults}|{describe(closed)}"
+        source = _source(value) or _code(value.__code__)
+        return f"{source}|{described(value.__defaults__, value.__kwdefaults__, closed)}"
     if isinstance(value, type):
         return _source(value) or _namespace(value)
-    if callable(value) and not hasattr(value, "__dict__"):
-        return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
-    return f"{_described(type(value))}|{describe(vars(value)) if hasattr(value, '__dict__') else repr(value)}"
+    if not hasattr(value, "__dict__"):
+        return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"
+    return f"{_described(type(value), above)}|{described(vars(value))}"
 
 
 def _cell_content(cell: Any) -> Any:
@@ -100,12 +108,8 @@ def _namespace(kind: type) -> str:
     return repr(([base.__qualname__ for base in kind.__bases__], found))
 
 
-def describe(value: Any) -> str:
-    """Any value as text, equal for equal values: functions by identity, dataclasses by field, the rest pickled."""
-    return digest(_plain(value, ()))
-
-
 def _plain(value: Any, above: tuple[int, ...]) -> Any:
+    """Any value as JSON, equal for equal values: functions by identity, dataclasses by field, the rest pickled."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -122,7 +126,7 @@ def _plain(value: Any, above: tuple[int, ...]) -> Any:
         fields = {field.name: _plain(getattr(value, field.name), inside) for field in dataclasses.fields(value)}
         return {"class": type(value).__qualname__, **fields}
     if callable(value):
-        return identity(value)
+        return _identity(value, inside)
     return hashlib.sha256(cloudpickle.dumps(value)).hexdigest()
 
 

@@ -66,7 +66,7 @@ def run_cells(
     workers: int | None = None,
     progress: Progress | None = None,
     refresh: Refresh = "none",
-    deadline: float | None = None,
+    deadline: int | float | None = None,
     preload: Sequence[str] = ("torch",),
 ) -> Summary:
     """Compute the cells that have no row yet and commit them, group by group.
@@ -129,7 +129,7 @@ class _Run:
         return self.keys[canonical(dict(cell))]
 
     def compute(
-        self, workers: int | None, progress: Progress, deadline: float | None, preload: Sequence[str]
+        self, workers: int | None, progress: Progress, deadline: int | float | None, preload: Sequence[str]
     ) -> Summary:
         start = time.perf_counter()
         wanted = [group for group in self.groups if any(self._key(cell) not in self.kept for cell in group)]

@@ -13,13 +13,15 @@ from .identity import identity, normalized
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PACKAGE = __name__.split(".", maxsplit=1)[0]
+_OTHER_ROOMS = ("harness/", "plotting/")  # no number of a row depends on them
 
 
 def source_digest(study: Any) -> str:
     """SHA-256 of the study's own files and of every file of this package that they import, directly or not.
 
-    Imports inside functions count; a name taken from a room's door counts as the file that defines it. Comments,
-    docstrings and layout do not count. Nothing is imported.
+    Imports inside functions count; a name taken from a room's door counts as the file that defines it. Rooms that only
+    describe, judge or draw (harness, plotting) do not count, nor do comments, docstrings and layout. Nothing is
+    imported.
 
     Args:
         study: The study; its files are those of its row function and of its parts.
@@ -59,7 +61,7 @@ def _file_of(function: Callable[..., Any]) -> Path | None:
 def _visit(path: Path, found: dict[str, str]) -> None:
     inside = path.is_relative_to(_ROOT)
     name = path.relative_to(_ROOT).as_posix() if inside else path.name
-    if name in found:
+    if name in found or (inside and name.startswith(_OTHER_ROOMS)):
         return
     stamp = path.stat()
     found[name] = _hash(path, stamp.st_mtime_ns, stamp.st_size)

@@ -155,7 +155,7 @@ class Store:
             raise StoreError(
                 f"{self.path} must have format ≤ {FORMAT}, got {version}: a newer steppe wrote it; upgrade"
             )
-        (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        (state,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
         if state != "ok":
             raise foreign(self.path, f"a damaged database ({state})")
 

@@ -35,7 +35,7 @@ class FigureSpec:
     id: str
     build: Callable[[Rows], Any]
     section: str = "main"
-    claims: tuple[str, ...] = ()
+    claims: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not callable(self.build):
@@ -84,11 +84,11 @@ class Study:
     full: Grid | None = None
     row: Callable[..., Mapping[str, Any] | Diverged] | None = None
     rows: RowsFunction | None = None
-    together: tuple[str, ...] = ()
+    together: Sequence[str] = ()
     slots: Mapping[str, Slot] = field(default_factory=dict)
-    claims: tuple[Claim, ...] = ()
-    controls: tuple[Control, ...] = ()
-    figures: tuple[FigureSpec, ...] = ()
+    claims: Sequence[Claim] = ()
+    controls: Sequence[Control] = ()
+    figures: Sequence[FigureSpec] = ()
     headline: Callable[[Rows, dict[str, Verdict]], str] | None = None
 
     def __post_init__(self) -> None:

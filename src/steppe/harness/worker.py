@@ -44,7 +44,7 @@ def _watch(parent: int) -> None:
 
 
 def work(
-    shipped: bytes, cells: list[dict[str, Any]], deadline: float | None, evidence: str
+    shipped: bytes, cells: list[dict[str, Any]], deadline: int | float | None, evidence: str
 ) -> tuple[list[Outcome], dict[str, Any]]:
     """Compute one task.
 
@@ -74,7 +74,7 @@ def work(
 
 
 @contextlib.contextmanager
-def _deadline(seconds: float | None, evidence: str) -> Iterator[None]:
+def _deadline(seconds: int | float | None, evidence: str) -> Iterator[None]:
     if seconds is None:
         yield
         return

@@ -212,7 +212,7 @@ def _gaps(ritz: Float[Tensor, " j"], order: Tensor) -> Float[Tensor, " k"]:
     if len(ritz) == 1:
         return torch.full_like(ritz, torch.nan)
     distances = (ritz[order, None] - ritz[None, :]).abs()
-    distances[torch.arange(len(order)), order] = torch.inf
+    distances[torch.arange(len(order), device=order.device), order] = torch.inf
     return distances.min(dim=1).values
 
 

@@ -46,6 +46,18 @@ class OutputWeights:
             weighed -= (self.p.T @ v).square()
         return weighed.mul_(self.scale)
 
+    def conjugate(self, gram: Float[Tensor, "nk nk"]) -> Float[Tensor, "nk nk"]:
+        """Bᵀ M B with S = B Bᵀ, for M in the order of `ShallowProducts.gram`; B_i = diag(√q_i) − p_i √p_iᵀ."""
+        k, n = self.q.shape
+        for _ in range(2):
+            rows = gram.reshape(n, k, -1)
+            weighed = self.q.T[..., None].sqrt() * rows
+            if self.p is not None:
+                p = self.p.T[..., None]
+                weighed = weighed - p.sqrt() * (p * rows).sum(dim=1, keepdim=True)
+            gram = weighed.reshape(n * k, -1).T
+        return self.scale * gram
+
     def diagonal(self) -> Float[Tensor, "k n"]:
         """The diagonal of each S_i."""
         return self.scale * (self.q if self.p is None else self.q - self.p.square())

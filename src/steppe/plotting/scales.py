@@ -21,7 +21,10 @@ def _padded(values: Sequence[float], *, log: bool) -> Range:
         a, b = math.log10(low), math.log10(high)
         pad = _PAD * (b - a) or 0.3
         return 10 ** (a - pad), 10 ** (b + pad)
-    pad = _PAD * (high - low) or 0.5 * abs(high) or 0.5
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # one value: give it room
+        pad = 0.5 * abs(high) or 0.5
+        return low - pad, high + pad
+    pad = _PAD * (high - low)
     # data that touch zero from one side keep zero as the end of the axis
     return (0.0 if low == 0 else low - pad), (0.0 if high == 0 else high + pad)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .tables import csv_link
-from .verdicts import Line
+from .verdicts import Line, short
 from .words import count, counted
 
 _SHOWN = 50  # lines of a kind before the rest is only in the CSV
@@ -38,23 +38,25 @@ class Omissions:
     """Everything that a reader might miss.
 
     Args:
-        claims: Claims that do not hold.
+        claims: Claims that fail or are inconclusive.
         controls: Sentences on controls that were not rejected.
+        unjudged: Claims and controls without a row in scope, each with the anchor of its claim.
         lost: Rows without numbers, by status.
-        absent: Sentences on columns without value.
+        absent: Sentences on columns without value, each with the names of the columns.
         left_out: Sentences on figures and cells that are missing.
     """
 
     claims: list[Line] = field(default_factory=list)
     controls: list[str] = field(default_factory=list)
+    unjudged: list[tuple[str, str]] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
-    absent: list[str] = field(default_factory=list)
+    absent: list[tuple[str, list[str]]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
     @property
     def nothing(self) -> bool:
         """Whether there is nothing to report."""
-        return not (self.claims or self.controls or self.lost or self.absent or self.left_out)
+        return not (self.claims or self.controls or self.unjudged or self.lost or self.absent or self.left_out)
 
 
 def omissions(
@@ -69,8 +71,9 @@ def omissions(
         left_out: What the caller knows to be missing, in sentences.
     """
     return Omissions(
-        claims=[line for line in lines if line.state != "holds"],
-        controls=[_unpowered(control) for control in controls if not control.rejected],
+        claims=[line for line in lines if line.state in ("fails", "inconclusive")],
+        controls=[_unpowered(control) for control in controls if control.rejected is False],
+        unjudged=_unjudged(lines, controls),
         lost=_lost(rows),
         absent=_absent(rows),
         left_out=list(left_out),
@@ -78,11 +81,19 @@ def omissions(
 
 
 def _unpowered(control: Any) -> str:
-    if control.rejected is None:
-        return f"{control.id} ({control.near_miss}) was not judged: no row was in its scope."
     return (
         f"{control.id} ({control.near_miss}) is false and was not rejected: the test of {control.of} had no power here."
     )
+
+
+def _unjudged(lines: Sequence[Line], controls: Sequence[Any]) -> list[tuple[str, str]]:
+    """Claims first; then controls of claims that were judged, which would otherwise look tested."""
+    claims = [line for line in lines if line.state == "not judged"]
+    without = {line.short for line in claims}
+    alone = [c for c in controls if c.rejected is None and short(c.of) not in without]
+    return [(line.statement, line.anchor) for line in claims] + [
+        (f"The control “{c.near_miss}” of {short(c.of).replace('-', ' ')}", "") for c in alone
+    ]
 
 
 def _lost(rows: Sequence[Any]) -> list[Lost]:
@@ -104,14 +115,17 @@ def _last_line(error: str) -> str:
     return lines[-1].strip() if lines else "no reason was recorded"
 
 
-def _absent(rows: Sequence[Any]) -> list[str]:
+def _absent(rows: Sequence[Any]) -> list[tuple[str, list[str]]]:
+    """Columns that are absent for the same reason in the same number of rows, in one sentence with their names."""
     reasons: Counter[tuple[str, str]] = Counter(
         (column, reason) for row in rows if row.status == "done" for column, reason in _items(row.absent)
     )
-    total = count(len(rows))
+    together: dict[tuple[str, int], list[str]] = {}
+    for (column, reason), times in reasons.items():
+        together.setdefault((reason, times), []).append(column)
     return [
-        f"{column} has no value in {counted(times, 'row')} of {total}: {reason}"
-        for (column, reason), times in reasons.items()
+        (f"{counted(len(columns), 'column')} in {counted(times, 'row')} of {count(len(rows))}: {reason}", columns)
+        for (reason, times), columns in together.items()
     ]
 
 

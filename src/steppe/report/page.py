@@ -122,7 +122,9 @@ def _template(context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(count=words.count, counted=words.counted, figure_anchor=parts.figure_anchor)
+    environment.globals.update(
+        count=words.count, counted=words.counted, typeset=words.typeset, figure_anchor=parts.figure_anchor
+    )
     hashes = " ".join(_hash(text) for text in scripts.values())
     return environment.get_template("report.html.j2").render(
         **context,

@@ -61,7 +61,9 @@ def sections(
         wanted = {short(c) for c in getattr(specs.get(identity), "claims", ())}
         shown = [line for line in lines if line.short in wanted or line.figure == identity]
         found.setdefault(place[identity], []).append(_drawn(identity, figures[identity], shown, table_rows))
-    owner = {line.id: _owner(line, place, found) for line in lines}
+    owner = {line.id: _owner(line, study.figures) for line in lines}
+    for name in owner.values():
+        found.setdefault(name, [])
     result = [
         Section(
             anchor=anchor(name),
@@ -74,12 +76,12 @@ def sections(
     return result[0], result[1:]
 
 
-def _owner(line: Line, place: Mapping[str, str], found: Mapping[str, list[Drawn]]) -> str:
-    """The section of the figure that a claim names, or of the only section whose figures show it."""
-    if line.figure:
-        return place[line.figure]
-    showing = [name for name, drawn in found.items() if any(line in d.claims for d in drawn)]
-    return showing[0] if len(showing) == 1 else MAIN
+def _owner(line: Line, specs: Sequence[Any]) -> str:
+    """The section of the figure that a claim names, or else of the figures that show it, if they agree."""
+    named = [spec for spec in specs if spec.id == line.belongs]
+    showing = named or [spec for spec in specs if line.short in {short(claim) for claim in spec.claims}]
+    found = {getattr(spec, "section", MAIN) or MAIN for spec in showing}
+    return found.pop() if len(found) == 1 else MAIN
 
 
 def _heading(name: str) -> str:

@@ -46,6 +46,7 @@ class Line:
     worst: str
     worst_command: str
     figure: str
+    belongs: str
     controls: list[Control]
 
 
@@ -97,6 +98,7 @@ def _line(verdict: Any, controls: Sequence[Any], drawn: set[str]) -> Line:
         worst=verdict.worst or "",
         worst_command=verdict.worst_command or "",
         figure=verdict.figure if verdict.figure in drawn else "",
+        belongs=verdict.figure or "",
         controls=[_control(control) for control in controls],
     )
 
@@ -152,5 +154,6 @@ def tally(found: Sequence[Line], controls: Sequence[Any]) -> list[Mapping[str, A
         rejected = [control.rejected for control in controls]
         worst = "fails" if False in rejected else "not judged" if None in rejected else "holds"
         words = f"{rejected.count(True)} of {len(rejected)} rejected"
+        words += f", {rejected.count(None)} not judged" if None in rejected else ""
         result.append({"name": "Negative controls", "state": worst, "kind": "theorem", "words": words})
     return [entry | {"shape": SHAPES[entry["state"]]} for entry in map(dict, result)]

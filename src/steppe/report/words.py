@@ -7,7 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 THIN = "\u202f"  # narrow no-break space between thousands
-_MONTHS = "January February March April May June July August September October November December".split()
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -56,12 +59,11 @@ def day(value: Any) -> str:
         try:
             value = datetime.datetime.fromisoformat(value)
         except ValueError:
-            return value
+            return str(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = datetime.datetime.fromtimestamp(value, tz=datetime.UTC)
-    if not isinstance(value, datetime.date):
-        return str(value)
-    return f"{value.day} {_MONTHS[value.month - 1]} {value.year}"
+    date: datetime.date | None = value if isinstance(value, datetime.date) else None
+    return str(value) if date is None else f"{date.day} {_MONTHS[date.month - 1]} {date.year}"
 
 
 def listed(values: Sequence[Any], limit: int = 8) -> str:
@@ -76,8 +78,15 @@ def listed(values: Sequence[Any], limit: int = 8) -> str:
 
 
 def typeset(text: str) -> str:
-    """Text of a computer with true minus signs before numbers."""
-    return re.sub(r"(?<![\w.)\]-])-(?=[\d.])", "−", text)
+    """Text of a computer as in print: true minus signs, ∞, and powers of ten for `1e-09`."""
+    text = re.sub(r"(?<![\w.)\]-])-(?=[\d.]|inf\b)", "−", text)
+    text = re.sub(r"\binf\b", "∞", text)
+    return re.sub(r"\b(\d+(?:\.\d+)?)e([+-]?\d+)\b", _power, text)
+
+
+def _power(found: re.Match[str]) -> str:
+    power = "10" + str(int(found[2])).translate(_SUPERSCRIPTS)
+    return power if found[1] == "1" else f"{found[1]}·{power}"
 
 
 def moment(value: Any) -> str:

@@ -1,19 +1,20 @@
 """Intervals for a mean or median over replicates, and the bootstrap for other statistics."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import special
 
 from steppe.core import DataError, check_choice, check_integer, check_number, derived_seed
 
 Statistic = Literal["mean", "median"]
+Values = Sequence[int | float] | NDArray[Any]
 _FEW = 6  # below this many values no order statistics enclose the median with 95 %
 
 
-def as_sample(values: ArrayLike, *, name: str = "values", minimum: int = 1) -> NDArray[np.float64]:
+def as_sample(values: Values, *, name: str = "values", minimum: int = 1) -> NDArray[np.float64]:
     """`values` as a finite float vector of at least `minimum` entries.
 
     Raises:
@@ -33,7 +34,7 @@ def student_quantile(level: float, freedom: int) -> float:
     return float(special.stdtrit(freedom, 0.5 + level / 2))
 
 
-def center_interval(values: ArrayLike, statistic: Statistic = "median", *, level: float = 0.95) -> tuple[float, float]:
+def center_interval(values: Values, statistic: Statistic = "median", *, level: float = 0.95) -> tuple[float, float]:
     """A confidence interval for the mean or median of the distribution that independent replicates come from.
 
     Mean: Student's t. Median: from six values on, the interpolated order statistics of Hettmansperger and Sheather
@@ -79,7 +80,7 @@ def _median_interval(ordered: NDArray[np.float64], level: float) -> tuple[float,
 
 
 def bootstrap_interval(
-    values: ArrayLike | Sequence[float],
+    values: Values,
     statistic: Callable[[NDArray[np.float64]], float],
     *,
     level: float = 0.95,

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from steppe.core import DataError, check_choice, check_number
 
-from .intervals import Statistic, as_sample, student_quantile
+from .intervals import Statistic, Values, as_sample, student_quantile
 
 _FEWEST = 3
 Table = NDArray[np.float64]  # replicates × distinct x, logarithms of y, NaN where a replicate has no value
@@ -47,14 +47,14 @@ class SlopeFit:
     y: tuple[float, ...]
     per_replicate: tuple[float, ...] = ()
 
-    def predict(self, x: ArrayLike) -> NDArray[np.float64]:
+    def predict(self, x: Values) -> NDArray[np.float64]:
         """The fitted y at x."""
         return np.asarray(np.exp(self.intercept + self.slope * np.log(np.asarray(x, dtype=np.float64))))
 
 
 def fit_power_law(
-    x: ArrayLike,
-    y: ArrayLike,
+    x: Values,
+    y: Values,
     *,
     replicates: Any = None,
     statistic: Statistic = "median",
@@ -116,7 +116,7 @@ def fit_power_law(
     )
 
 
-def _table(x: ArrayLike, y: ArrayLike, replicates: Any, statistic: Statistic) -> tuple[NDArray[np.float64], Table]:
+def _table(x: Values, y: Values, replicates: Any, statistic: Statistic) -> tuple[NDArray[np.float64], Table]:
     xs, ys = as_sample(x, name="x"), as_sample(y, name="y")
     labels = [0] * xs.size if replicates is None else list(replicates)
     if not xs.size == ys.size == len(labels):

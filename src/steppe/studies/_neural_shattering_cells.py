@@ -38,6 +38,7 @@ LOSS = SquaredLoss()
 CLIP = 50.0
 RARE = 0.1
 HELD_OUT = 4000
+DIRECTIONS = 64
 
 
 def rows(cells: list[Cell], columns: list[str]) -> Iterator[tuple[Cell, Columns | Diverged]]:
@@ -53,7 +54,7 @@ def rows(cells: list[Cell], columns: list[str]) -> Iterator[tuple[Cell, Columns 
             yield cell, {name: Absent(reason) for name in columns} | result
 
 
-# --- trained networks ------------------------------------------------------------------------------------------------
+# --- trained networks ---
 
 
 def _trained(cells: list[Cell]) -> Iterator[tuple[Cell, Columns | Diverged]]:
@@ -96,7 +97,7 @@ def _real_sample(cell: Cell) -> tuple[Tensor, Tensor]:
     table = image_patches(n, size=4, seed=seed) if name == "patches" else tabular(name, rows=n, seed=seed)
     if cell["labels"] == "smooth":
         return table.x, smooth_label_map(table.x, table.y)
-    return table.x, linear_teacher_on(table.x, seed=seed)(table.x).detach()
+    return table.x, linear_teacher_on(table.x, seed=seed).forward(table.x)
 
 
 def _network(cell: Cell, inputs: int) -> nn.Module:
@@ -112,7 +113,7 @@ def _hidden(network: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
     """Input weights [m, d], thresholds [m] and output weights [k, m] of a two-layer network."""
     if isinstance(network, ShallowReLU):
         return network.w.detach(), network.b.detach(), network.v.detach()
-    layers = list(network) if isinstance(network, nn.Sequential) else []
+    layers: list[Any] = list(network) if isinstance(network, nn.Sequential) else []
     if len(layers) != 3 or not (isinstance(layers[0], nn.Linear) and isinstance(layers[2], nn.Linear)):
         raise InputError(
             "a part of the slot `network` must give a ShallowReLU or nn.Sequential(Linear, activation, Linear), got "
@@ -159,7 +160,9 @@ def _traces(history: History) -> Columns:
     }
 
 
-def _measure(cell: Cell, network: nn.Module, x: Tensor, clean: Tensor, y: Tensor, recipe: Mapping[str, float]) -> Columns:
+def _measure(
+    cell: Cell, network: nn.Module, x: Tensor, clean: Tensor, y: Tensor, recipe: Mapping[str, float]
+) -> Columns:
     with torch.no_grad():
         outputs = network(x)
     noise_variance = float((y - clean).square().mean())
@@ -208,13 +211,21 @@ def _short(values: Tensor) -> list[float]:
     return [float(f"{value:.6g}") for value in values.tolist()]
 
 
-# --- flatness --------------------------------------------------------------------------------------------------------
+# --- flatness ---
 
 
 _RELU_ONLY = (
-    "weighted_norm", "one_sided_sum", "flatness_bound", "flatness_bound_sharper", "flatness_error", "residual_term",
-    "radius", "mean_gradient_squared", "gauss_newton_sharpness", "gauss_newton_error",
-)  # fmt: skip
+    "weighted_norm",
+    "one_sided_sum",
+    "flatness_bound",
+    "flatness_bound_sharper",
+    "flatness_error",
+    "residual_term",
+    "radius",
+    "mean_gradient_squared",
+    "gauss_newton_sharpness",
+    "gauss_newton_error",
+)
 
 
 def _flatness(network: nn.Module, x: Tensor, y: Tensor) -> Columns:
@@ -240,7 +251,7 @@ def _flatness(network: nn.Module, x: Tensor, y: Tensor) -> Columns:
     }
 
 
-# --- random and extremal networks ------------------------------------------------------------------------------------
+# --- random and extremal networks ---
 
 
 def _inequality(cell: Cell) -> Columns:
@@ -260,9 +271,9 @@ def _extremal(cell: Cell) -> tuple[ShallowReLU, Tensor, Tensor]:
 
     Two-sided: half of the data lie at a point x₀ and half at −x₀, thresholds are zero, output weights positive, and
     every neuron has a mirrored twin, so that the gradients at both points make the same angle with their mean. It
-    attains the bound on the seminorm. One-sided: all data lie at x₀ and every neuron is active there; constant residuals
-    against the sign of the outputs then lower the sharpness by nearly √(1+R²) times their size, which makes the sharper
-    constant nearly tight. Neurons are rescaled so that arithmetic and geometric mean agree.
+    attains the bound on the seminorm. One-sided: all data lie at x₀ and every neuron is active there; constant
+    residuals against the sign of the outputs then lower the sharpness by nearly √(1+R²) times their size, which makes
+    the sharper constant nearly tight. Neurons are rescaled so that arithmetic and geometric mean agree.
     """
     d, m, seed = cell["d"], cell["width"], cell["seed"]
     rng = generator("study.extra", seed)
@@ -281,26 +292,26 @@ def _extremal(cell: Cell) -> tuple[ShallowReLU, Tensor, Tensor]:
     return network, x, network(x).detach() + cell["residual"]
 
 
-# --- the weight ------------------------------------------------------------------------------------------------------
+# --- the weight ---
 
 
 def _weight(cell: Cell) -> Columns:
     n, d, seed = cell["n"], cell["d"], cell["seed"]
     x = uniform_ball(n, d, seed=seed)
     rng = generator("study.extra", seed)
-    directions = torch.randn(256, d, generator=rng, dtype=torch.float64)
+    directions = torch.randn(DIRECTIONS, d, generator=rng, dtype=torch.float64)
     directions /= directions.norm(dim=1, keepdim=True)
     t = torch.linspace(-1, 1, 41, dtype=torch.float64)
     u, level = directions.repeat_interleave(len(t), 0), t.repeat(len(directions))
-    empirical = activation_weight(x, u, level).reshape(256, -1)
+    empirical = activation_weight(x, u, level).reshape(DIRECTIONS, -1)
     population = torch.as_tensor(np.asarray(theory.ball_weight(d, t.numpy())))
     distance = np.geomspace(0.02, 1.0, 25)
-    near = torch.as_tensor(1 - distance).repeat(64)
-    curve = activation_weight(x, directions[:64].repeat_interleave(25, 0), near).reshape(64, 25).mean(0)
+    near = torch.as_tensor(1 - distance).repeat(DIRECTIONS)
+    curve = activation_weight(x, directions.repeat_interleave(25, 0), near).reshape(DIRECTIONS, 25).mean(0)
     active = (x @ directions.T > 0.3).double()
     p, s = active.mean(0), torch.relu(x @ directions.T - 0.3).mean(0)
     radius = float(x.norm(dim=1).max())
-    one_sided = activation_weight(x, directions, torch.full((256,), 0.3, dtype=torch.float64), sides="one")
+    one_sided = activation_weight(x, directions, torch.full((DIRECTIONS,), 0.3, dtype=torch.float64), sides="one")
     return {
         "weight_supremum": float((empirical - population).abs().max()),
         "weight_distance": distance.tolist(),
@@ -309,11 +320,13 @@ def _weight(cell: Cell) -> Columns:
         "weight_lower": (p * s).tolist(),
         "weight_one_sided": one_sided.tolist(),
         "weight_upper": (math.sqrt(1 + radius**2) * p * s).tolist(),
-        "weight_limit_ratio": float(theory.ball_weight(d, 1 - 1e-5)) / 1e-5 ** (d + 2) / float(theory.ball_weight_limit(d)),
+        "weight_limit_ratio": float(theory.ball_weight(d, 1 - 1e-5))
+        / 1e-5 ** (d + 2)
+        / float(theory.ball_weight_limit(d)),
     }
 
 
-# --- hard functions --------------------------------------------------------------------------------------------------
+# --- hard functions ---
 
 
 def _hard(cell: Cell) -> Columns:

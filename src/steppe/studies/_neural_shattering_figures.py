@@ -23,11 +23,15 @@ _WORDS = {
 }
 
 
+_USUAL = {"inputs": "uniform-ball", "target": "unit-linear", "network": "shallow-relu", "labels": "teacher"}
+
+
 def _settings(row: Row, *axes: str) -> str:
     """What tells this row from others of the paper's cell, in words."""
-    usual = {"inputs": "uniform-ball", "target": "unit-linear", "network": "shallow-relu", "labels": "teacher"}
-    words = [_WORDS.get(str(row[axis]), str(row[axis])) for axis in axes if axis in row and row[axis] is not None]
-    return ", ".join(words + [str(row[axis]) for axis in usual if axis in row and row[axis] != usual[axis]])
+    words = [_WORDS.get(str(row[axis]), str(row[axis])) for axis in axes if axis != "d" and axis in row]
+    words += [f"d = {row['d']}"] if "d" in axes and "d" in row else []
+    unusual = [axis for axis, usual in _USUAL.items() if axis in row and row[axis] != usual]
+    return ", ".join(words + [f"{row[axis]} labels" if axis == "labels" else str(row[axis]) for axis in unusual])
 
 
 def _panels(rows: Rows, axes: Sequence[str], panel: Callable[[str, Rows], Panel]) -> list[Panel]:
@@ -45,7 +49,12 @@ def _neuron_panel(title: str, rows: Rows) -> Panel:
     if row["neuron_fraction"]:
         layers.append(
             Scatter(
-                "live neuron", row["neuron_fraction"], row["neuron_norm"], hover=row.label, commands=row.command, group=0
+                "live neuron",
+                row["neuron_fraction"],
+                row["neuron_norm"],
+                hover=row.label,
+                commands=row.command,
+                group=0,
             )
         )
     return Panel(f"{title} (seed {row['seed']}; {dead:.0%} of neurons dead)", _FRACTION, _NORM, layers)
@@ -58,7 +67,7 @@ def neurons(rows: Rows) -> Figure:
         "neurons",
         "A large step leaves few, large, rarely active neurons; weight decay keeps all of them small and active",
         _panels(found, ("recipe", "d"), _neuron_panel),
-        caption="Each point is a neuron that is active on at least one sample. Left edge: neurons that fire on few data.",
+        caption="Each point is a neuron that is active on some sample. Left edge: neurons that fire on few data.",
     )
 
 
@@ -79,9 +88,15 @@ def _trace_panel(column: str, label: str, *, scale: Any = "linear") -> Callable[
             shown = [(s, v) for s, v in zip(row["trace_step"], row[column], strict=True) if s > 0]
             layers.append(
                 Scatter(
-                    f"seed {row['seed']}", [s for s, _ in shown], [v for _, v in shown], hover=row.label,
-                    commands=row.command, group=row["seed"], connect=True, size=3,
-                )  # fmt: skip
+                    f"seed {row['seed']}",
+                    [s for s, _ in shown],
+                    [v for _, v in shown],
+                    hover=row.label,
+                    commands=row.command,
+                    group=row["seed"],
+                    connect=True,
+                    size=3,
+                )
             )
         last = max(row["trace_step"][-1] for row in rows)
         if column == "trace_sharpness":
@@ -107,8 +122,8 @@ def sharpness_traces(rows: Rows) -> Figure:
         "sharpness",
         "At a large step the sharpness settles at 2/η while the network memorises the noise",
         [panel for pair in pairs for panel in pair],
-        caption="Left: sharpness along training; dashed, the limit 2/η. Right: error to the clean targets at the training "
-        "inputs; dashed, the variance of the label noise, which an interpolant of the noise reaches.",
+        caption="Left: sharpness along training; dashed, the limit 2/η. Right: error to the clean targets at the "
+        "training inputs; dashed, the variance of the label noise, which an interpolant of the noise reaches.",
         share=False,
     )
 
@@ -121,8 +136,8 @@ def real_traces(rows: Rows) -> Figure:
         "real-sharpness",
         "On real inputs: sharpness against 2/η, and how much of the noise is memorised",
         [panel for pair in pairs for panel in pair],
-        caption="Large step only. Left: sharpness along training; dashed, 2/η. Right: error to the clean targets; dashed, "
-        "the variance of the label noise.",
+        caption="Large step only. Left: sharpness along training; dashed, 2/η. Right: error to the clean targets; "
+        "dashed, the variance of the label noise.",
         share=False,
     )
 
@@ -148,9 +163,13 @@ def _against_samples(rows: Rows, column: str, prefix: str = "d = ") -> list[Any]
         colour = int(d) - 1
         layers.append(
             Scatter(
-                name, group.column("n").tolist(), group.column(column).tolist(), hover=[r.label for r in group],
-                commands=[r.command for r in group], group=colour,
-            )  # fmt: skip
+                name,
+                group.column("n").tolist(),
+                group.column(column).tolist(),
+                hover=[r.label for r in group],
+                commands=[r.command for r in group],
+                group=colour,
+            )
         )
         layers.append(Lines(name + _fitted(group, "n", column), *_medians(group, "n", column), group=colour))
     return layers
@@ -168,8 +187,8 @@ def errors(rows: Rows) -> Figure:
         "error",
         "More data help flat networks less and less as the dimension grows; with weight decay they always help",
         _panels(found, ("recipe",), _error_panel),
-        caption="Mean squared error to the clean targets at the training inputs. Points: seeds. Lines: medians, with the "
-        "fitted exponent of n and its 95 % interval. For d = 5 theory guarantees flat networks an exponent of the "
+        caption="Mean squared error to the clean targets at the training inputs. Points: seeds. Lines: medians, with "
+        "the fitted exponent of n and its 95 % interval. For d = 5 theory guarantees flat networks an exponent of the "
         f"generalization gap between {-rates.flat_upper(5):.2f} and {-rates.flat_lower(5):.2f}.",
     )
 
@@ -184,9 +203,13 @@ def slack(rows: Rows) -> Figure:
             name = "random and extremal networks" if experiment == "inequality" else f"trained: {experiment}"
             layers.append(
                 Scatter(
-                    name, [row[right] for row in part], [row[left] for row in part], hover=[row.label for row in part],
-                    commands=[row.command for row in part], group=group,
-                )  # fmt: skip
+                    name,
+                    [row[right] for row in part],
+                    [row[left] for row in part],
+                    hover=[row.label for row in part],
+                    commands=[row.command for row in part],
+                    group=group,
+                )
             )
         values = [row[side] for row in found for side in (left, right)]
         ends = [min(values), max(values)] if values else [1e-3, 1.0]
@@ -215,9 +238,13 @@ def weight(rows: Rows) -> Figure:
         colour = int(d) - 1
         layers.append(
             Scatter(
-                f"d = {d}, {largest} samples", [a for a, _ in seen], [b for _, b in seen], hover=row.label,
-                commands=row.command, group=colour,
-            )  # fmt: skip
+                f"d = {d}, {largest} samples",
+                [a for a, _ in seen],
+                [b for _, b in seen],
+                hover=row.label,
+                commands=row.command,
+                group=colour,
+            )
         )
         layers.append(Lines(f"d = {d}, exact", row["weight_distance"], row["weight_population"], group=colour))
     return Figure(
@@ -226,14 +253,16 @@ def weight(rows: Rows) -> Figure:
         [
             Panel("weight", Axis("1 − t, distance to the boundary", scale="log"), Axis("g", scale="log"), layers),
             Panel(
-                "convergence", _SAMPLES, Axis("largest |empirical − exact|", scale="log"),
+                "convergence",
+                _SAMPLES,
+                Axis("largest |empirical − exact|", scale="log"),
                 _against_samples(found, "weight_supremum"),
             ),
         ],
         caption="Left: mean over directions of the weight seen by data (points) and exact weight of the uniform ball "
         "(lines). Right: their largest difference over hyperplanes; points are seeds.",
         share=False,
-    )  # fmt: skip
+    )
 
 
 def hard(rows: Rows) -> Figure:
@@ -243,14 +272,12 @@ def hard(rows: Rows) -> Figure:
     for (d,), group in found.by("d").items():
         x, y = _medians(group, "n", "hard_energy")
         exponent = -2 / (d + 1)
-        layers.append(
-            Lines(f"n^(−2/{d + 1})", [x[0], x[-1]], [y[0], y[0] * (x[-1] / x[0]) ** exponent], theory=True)
-        )
+        layers.append(Lines(f"n^(−2/{d + 1})", [x[0], x[-1]], [y[0], y[0] * (x[-1] / x[0]) ** exponent], theory=True))
     return Figure(
         "hard",
         "Flat networks can hide bumps on empty caps; their size shrinks with n more slowly in high dimension",
         [Panel("", _SAMPLES, Axis("squared norm of the hidden function", scale="log"), layers)],
-        caption="Every network here interpolates zero labels with sharpness exactly 1, the least possible, and is wrong by "
-        "the amount shown. Points: seeds. Dashed: the exponent of the lower bound.",
+        caption="Every network here interpolates zero labels with sharpness exactly 1, the least possible, and is "
+        "wrong by the amount shown. Points: seeds. Dashed: the exponent of the lower bound.",
         columns=1,
     )

@@ -26,7 +26,7 @@ CATALOG: tuple[Entry, ...] = (
     Entry(
         slug="neural-shattering",
         module="steppe.studies.neural_shattering",
-        title="Stable minima of shallow ReLU networks: neural shattering and its price",
+        title="Neural shattering: what flatness buys, and what it hides",
         cost="about 10 min on 2 cores; --quick 90 s; --full hours",
     ),
 )

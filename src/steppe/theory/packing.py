@@ -9,8 +9,7 @@ import math
 import numpy as np
 from scipy import special
 
-from steppe.core import Fact, check_integer, check_number
-from steppe.core.facts import Status
+from steppe.core import Fact, Status, check_integer, check_number
 
 from .ball import ball_marginal_constant, cap_integral
 

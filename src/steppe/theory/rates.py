@@ -8,8 +8,7 @@ Provisional until 1.0.
 
 from typing import Literal
 
-from steppe.core import Fact, check_choice, check_integer, check_number
-from steppe.core.facts import Status
+from steppe.core import Fact, Status, check_choice, check_integer, check_number
 
 _A = "Liang, Qiao, Wang, Parhi (NeurIPS 2025)"
 _B = "Liang, Cloninger, Parhi, Wang (ICLR 2026)"

@@ -42,6 +42,7 @@ def judge_rows(study: Study, rows: Rows) -> Judged:
             figure = spec.build(rows)
             if not isinstance(figure, Figure):
                 raise TypeError(f"`build` must return a Figure, got {type(figure).__name__}")
+            figure.to_plotly()  # what cannot be drawn must not cost the report
             figures[spec.id] = figure
         except Exception as error:  # a figure is user code on possibly partial data
             problems[f"figure {spec.id}"] = f"could not be drawn from these rows: {_said(error)}"

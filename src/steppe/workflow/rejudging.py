@@ -88,7 +88,7 @@ def export(
     found, folder = locate(study, out)
     with Store(folder, read_only=True) as store:
         rows = load_rows(found, _stored(found, store), store)
-    _refuse_nothing(rows, found, folder)
+    _refuse_nothing(rows, found, folder, found.slug if isinstance(study, Study) else os.fspath(study))
     kind: Format = format or ("parquet" if to is not None and Path(to).suffix == ".parquet" else "csv")
     path = folder / f"{found.slug}.{kind}" if to is None else Path(to)
     return write_rows(rows, list(found.columns), path, kind)
@@ -130,7 +130,7 @@ def _again(study: Any, size: Any, grid: Any, where: Any, out: Any, *, report: bo
         place = "" if out is None and folder == default_folder(found) else f" --out {folder}"
         rows = load_rows(found, cells, store, command=f"steppe run {named}{place}")
         changed = store.claims_changed(found)
-    _refuse_nothing(rows, found, folder)
+    _refuse_nothing(rows, found, folder, f"{named}{place}")
     return conclude(
         found,
         rows,
@@ -162,9 +162,9 @@ def _stored(study: Study, store: Store) -> list[dict[str, Any]]:
     return [cell for cell in cells if all(cell.get(s) in slot.parts for s, slot in study.slots.items() if s in cell)]
 
 
-def _refuse_nothing(rows: Rows, study: Study, folder: Path) -> None:
+def _refuse_nothing(rows: Rows, study: Study, folder: Path, named: str) -> None:
     if not len(rows):
         raise NotComputedError(
             f"{folder} holds no row of {study.slug}, revision {study.revision}, for these cells; run it first: "
-            f"steppe run {study.slug}"
+            f"steppe run {named}"
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from steppe.core import ParameterError, check_choice, check_integer
-from steppe.harness import Cell, Grid, Progress, Store, Study, load_rows, run_cells
+from steppe.harness import Cell, Grid, Progress, Store, Study, canonical, load_rows, run_cells
 
 from .concluding import conclude
 from .loading import load_study
@@ -60,8 +60,9 @@ class Plan:
             return cells
         with Store(self.folder, read_only=True) as store:
             rows = load_rows(self.study, cells, store)
-        valid = [row.cell for row in rows.with_status("done", "diverged") if not (self.refresh and row.stale)]
-        return [cell for cell in cells if cell not in valid]
+        kept = rows.with_status("done", "diverged").where(lambda row: not (self.refresh and row.stale))
+        valid = {canonical(dict(row.cell)) for row in kept}
+        return [cell for cell in cells if canonical(cell) not in valid]
 
 
 def plan(

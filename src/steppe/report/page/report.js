@@ -60,7 +60,7 @@
     const { title, ...layout } = panel.layout;
     layout.margin = { ...layout.margin, t: 10 };
     layout.dragmode = coarse ? false : "zoom";
-    const ticks = ["xaxis", "yaxis"].map((axis) => [axis, layout[axis]]);
+    const ticks = ["xaxis", "yaxis"].map((axis) => [axis, structuredClone(layout[axis])]);
     await Plotly.newPlot(host, panel.data, layout, {
       responsive: true, displayModeBar: false, displaylogo: false, doubleClick: "reset", showTips: false,
     });
