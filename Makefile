@@ -24,7 +24,7 @@ types:
 	$(BIN)/mypy
 
 imports:
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 docs: dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs

@@ -21,3 +21,13 @@ html_show_sourcelink = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 exclude_patterns = ["_build"]
+nitpicky = False
+
+
+def setup(app):
+    """Absolute values in docstrings are no substitutions."""
+
+    def escape(app, what, name, obj, options, lines):
+        lines[:] = [line.replace("|", r"\|") for line in lines]
+
+    app.connect("autodoc-process-docstring", escape)

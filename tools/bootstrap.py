@@ -57,7 +57,7 @@ def nvidia_packages() -> list[str]:
 
 
 def main(profile: str) -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - the bootstrap itself may be started by an older Python
         sys.exit(f"steppe needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.12 …")
     inputs = [ROOT / "pyproject.toml", ROOT / "constraints.txt", Path(__file__)]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()

@@ -123,7 +123,7 @@ def test_what_went_wrong_is_said_with_its_reason_and_command(specimen, page):
     words = text(page)
     assert "loss became infinite at step 212 (step size 0.9, sharpness 41)" in words
     assert "MemoryError: 4.2 GB asked for, 3.9 GB free" in words
-    assert "1 column in 18 rows of 168: real data have no population to draw from gap" in words
+    assert "1 column without value in 18 rows of 168: real data have no population to draw from gap" in words
     assert "Not judged: no run in scope – On video frames the same holds." in words
     assert "not reproduced at this size With a large step the error falls" in words
     diverged = specimen.rows()[3].command.replace('"', "&#34;").replace("'", "&#39;")

@@ -38,8 +38,8 @@ class TimeLeft:
         self._bursts[-1][1] += cells
 
     def seconds(self, remaining: int) -> float | None:
-        """Seconds for the remaining cells; None before the first has finished."""
-        if not self._bursts:
+        """Seconds for the remaining cells; None until two groups have finished, since one says nothing of the pace."""
+        if len(self._bursts) < 2:
             return None
         return statistics.median(seconds / cells for seconds, cells in self._bursts) * remaining
 

@@ -3,7 +3,7 @@
 Provisional until 1.0.
 """
 
-from .hard import HardFamily, cap_packing, hard_family
+from .hard import BoundaryBumps, HardFamily, cap_packing, hard_family
 from .real import RealData, image_patches, into_unit_ball, smooth_label_map, tabular
 from .samplers import mixture_of_subspaces, noise, radial, uniform_ball, uniform_sphere
 from .teachers import (
@@ -16,6 +16,7 @@ from .teachers import (
 )
 
 __all__ = [
+    "BoundaryBumps",
     "HardFamily",
     "HoelderTeacher",
     "RealData",

@@ -134,3 +134,47 @@ class HardFamily:
 def hard_family(d: int, epsilon: float | int, *, seed: int, candidates: int = 16384) -> HardFamily:
     """The family on the caps of `cap_packing`, with the same arguments."""
     return HardFamily(cap_packing(d, epsilon, seed=seed, candidates=candidates), float(epsilon))
+
+
+@dataclass(frozen=True)
+class BoundaryBumps:
+    """The hard functions in one dimension: f_ξ = Σ_k ξ_k Φ_k with smooth bumps beside the right end of [−1, 1].
+
+    K = ⌊1/ε⌋ bumps of unit height stand on consecutive intervals of width ε², from 1 − ε on; each is
+    Φ(z) = exp(1 − 1/(1 − z²)) in the coordinate z in (−1, 1) of its interval. (The paper asks for smooth, compactly
+    supported bumps of unit height; this one is our choice.) Supports are disjoint, ‖Φ_k‖ in L² of the uniform law is
+    proportional to ε, and Σ_k ∫ |Φ_k''| (1 − |x|)³ dx stays bounded as ε → 0. Cost of a call: O(n).
+
+    Args:
+        epsilon: 0 < ε ≤ 1/2.
+
+    Raises:
+        ParameterError: ε is out of range.
+    """
+
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        check_number("epsilon", self.epsilon, above=0, maximum=0.5)
+
+    @property
+    def size(self) -> int:
+        """Number K of bumps."""
+        return math.floor(1 / self.epsilon * (1 + 1e-12))
+
+    def __call__(self, x: Float[Tensor, "n 1"], values: Any = 1.0) -> Float[Tensor, "n 1"]:
+        """f_ξ(x), with the given values ξ [K] or one value for all bumps.
+
+        Raises:
+            ShapeError: The inputs are not [n, 1], or there are not K values.
+        """
+        check_inputs(x, inputs=1)
+        values = torch.as_tensor(values, dtype=torch.float64)
+        if values.ndim and values.shape != (self.size,):
+            raise ShapeError(f"`values` must be one number or {self.size}, one per bump, got {list(values.shape)}")
+        place = (x.double() - (1 - self.epsilon)) / self.epsilon**2
+        index = place.floor()
+        z = 2 * (place - index) - 1
+        inside = (index >= 0) & (index < self.size) & (z.abs() < 1)
+        height = torch.where(inside, torch.exp(1 - 1 / (1 - z.square()).clamp_min(1e-300)), 0.0)
+        return height * values.expand(self.size)[index.clamp(0, self.size - 1).long()]

@@ -119,7 +119,7 @@ class ControlVerdict:
 
     @property
     def words(self) -> str:
-        """`rejected`, `not rejected: the test had no power`, or `not judged`."""
+        """In words: rejected, not rejected (the test had no power), or not judged."""
         if self.rejected is None:
             return "not judged"
         return "rejected" if self.rejected else "not rejected: the test had no power"

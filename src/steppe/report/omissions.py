@@ -123,8 +123,12 @@ def _absent(rows: Sequence[Any]) -> list[tuple[str, list[str]]]:
     together: dict[tuple[str, int], list[str]] = {}
     for (column, reason), times in reasons.items():
         together.setdefault((reason, times), []).append(column)
+    total = count(len(rows))
     return [
-        (f"{counted(len(columns), 'column')} in {counted(times, 'row')} of {count(len(rows))}: {reason}", columns)
+        (
+            f"{counted(len(columns), 'column')} without value in {counted(times, 'row')} of {total}: {reason}",
+            columns,
+        )
         for (reason, times), columns in together.items()
     ]
 

@@ -161,6 +161,7 @@ _LABELS = {
     "steppe": "steppe",
     "commit": "Commit",
     "python": "Python",
+    "versions": "Packages",
     "platform": "System",
     "host": "Host",
     "cpu": "Processor",
@@ -177,7 +178,7 @@ def provenance_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
     order = [*(k for k in _LABELS if k in provenance), *(k for k in provenance if k not in _LABELS)]
     found = ((name, provenance[name]) for name in order if name not in _ELSEWHERE)
     return [
-        (_LABELS.get(name, name.replace("_", " ")), _spoken(name, value))
+        (_LABELS.get(name, name[:1].upper() + name[1:].replace("_", " ")), _spoken(name, value))
         for name, value in found
         if value is not None and value != ""
     ]

@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from steppe.core import DataError, check_choice, check_integer, check_number, derived_seed
 
@@ -31,6 +30,8 @@ def as_sample(values: Values, *, name: str = "values", minimum: int = 1) -> NDAr
 
 def student_quantile(level: float, freedom: int) -> float:
     """T with P(|T| ≤ t) = level for Student's distribution."""
+    from scipy import special  # here, because it takes longer to load than everything else in the light rooms
+
     return float(special.stdtrit(freedom, 0.5 + level / 2))
 
 
@@ -65,6 +66,8 @@ def center_interval(values: Values, statistic: Statistic = "median", *, level: f
 
 def _median_interval(ordered: NDArray[np.float64], level: float) -> tuple[float, float]:
     """Between the order statistics of depth k and k + 1 whose coverages enclose the level (at depth 1, that one)."""
+    from scipy import special
+
     n = ordered.size
     coverages = 1 - 2 * special.bdtr(np.arange(n // 2), n, 0.5)  # of [x_(k), x_(n+1−k)] for depth k = 1, 2, …
     depth = int(np.sum(coverages >= level))

@@ -135,12 +135,13 @@ def _figure_3(flat_steps: int, decay_steps: int, seeds: range, **axes: Any) -> G
     )
 
 
-def _figure_2(flat_steps: int, n: tuple[int, ...], d: tuple[int, ...], seeds: range) -> Grid:
+def _figure_2(flat_steps: int, n: list[int], d: list[int], flat_seeds: range, decay_seeds: range) -> Grid:
     # Decay slopes are judged at 1000 steps, said beforehand: later, decay 0.1 has shrunk every network to a constant.
+    recipes = (("moderate-step", flat_steps, flat_seeds), ("weight-decay", 1000, decay_seeds))
     grids = [
         Grid(experiment="sweep", **_BASE, d=d, n=size, width=4 * size, recipe=recipe, steps=steps, seed=seeds)
         for size in n
-        for recipe, steps in (("moderate-step", flat_steps), ("weight-decay", 1000))
+        for recipe, steps, seeds in recipes
     ]
     return sum(grids[1:], start=grids[0])
 
@@ -182,16 +183,16 @@ def _real(flat_steps: int, decay_steps: int, seeds: range, *, width: int = 1024)
 
 
 GRID = (
-    _figure_3(12_000, 6000, range(3))
-    + _figure_2(4000, (32, 64, 128, 256, 512), (1, 2, 3, 4, 5), range(5))
+    _figure_3(12_000, 6000, range(5))
+    + _figure_2(4000, [32, 64, 128, 256, 512], [1, 2, 3, 4, 5], range(8), range(16))
     + _inequality(range(3))
     + _weight([256, 1024, 4096, 16384], range(10))
     + _hard([256, 1024, 4096, 16384, 65536], range(5))
-    + _real(6000, 3000, range(3))
+    + _real(6000, 3000, range(5))
 )
 QUICK = (
     _figure_3(3000, 1500, range(3))
-    + _figure_2(2000, (32, 64, 128, 256), (1, 5), range(4))
+    + _figure_2(2000, [32, 64, 128, 256], [1, 5], range(4), range(8))
     + _inequality(range(1))
     + _weight([256, 1024, 4096], range(6))
     + _hard([256, 1024, 4096, 16384], range(4))
@@ -199,7 +200,7 @@ QUICK = (
 )
 FULL = (
     _figure_3(12_000, 6000, range(5))
-    + _figure_2(20_000, (32, 64, 128, 256, 512), (1, 2, 3, 4, 5), range(5))
+    + _figure_2(20_000, [32, 64, 128, 256, 512], [1, 2, 3, 4, 5], range(5), range(16))
     + _inequality(range(5))
     + _weight([256, 1024, 4096, 16384], range(10))
     + _hard([256, 1024, 4096, 16384, 65536], range(5))
