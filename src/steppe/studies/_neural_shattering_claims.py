@@ -5,6 +5,7 @@ from typing import Any
 from steppe.harness import (
     AtLeast,
     AtMost,
+    Claim,
     Control,
     Equal,
     PowerLaw,
@@ -83,6 +84,31 @@ def half_limit(row: Row) -> float:
 def quarter_noise(row: Row) -> float:
     """¼ of the realised noise variance."""
     return 0.25 * float(row["noise_variance"])
+
+
+REAL = {"diabetes": "diabetes", "digits": "digits", "patches": "image patches"}
+
+
+def _on_real_inputs(name: str, words: str) -> tuple[Claim, ...]:
+    source = "the same question on real inputs"
+    large = {"experiment": "real", "dataset": name, "recipe": "large-step"}
+    return (
+        Within(
+            f"real-{name}-shatters", f"On {words} a large step shatters too: most live neurons fire on at most 10 %.",
+            source=source, figure="real-neurons", scope=large, by=("labels",),
+            column="rare_share", low=0.8, statistic="mean",
+        ),
+        Within(
+            f"real-{name}-decay", f"On {words} weight decay leaves hardly any rarely active neuron.",
+            source=source, figure="real-neurons", scope=large | {"recipe": "weight-decay"}, by=("labels",),
+            column="rare_share", high=0.05, statistic="mean",
+        ),
+        Settles(
+            f"real-{name}-edge", f"On {words}, too, the sharpness settles at two over the step.",
+            source=source, figure="real-sharpness", scope=large, by=("labels",),
+            column="plateau_sharpness", at="stability_limit", within=0.1,
+        ),
+    )  # fmt: skip
 
 
 CLAIMS = (
@@ -220,27 +246,7 @@ CLAIMS = (
         )
         for d in (2, 3)
     ),
-    *(
-        Within(
-            f"real-{name}-shatters", f"On {words} a large step shatters too: most live neurons fire on at most 10 %.",
-            source="the same question on real inputs", kind="ours", figure="real-neurons",
-            scope={"experiment": "real", "dataset": name, "recipe": "large-step"},
-            column="rare_share", low=0.8, statistic="mean", by=("labels",),
-        )
-        for name, words in (("diabetes", "diabetes"), ("digits", "digits"), ("patches", "image patches"))
-    ),
-    Within(
-        "real-decay-does-not-shatter", "On real inputs weight decay leaves hardly any rarely active neuron.",
-        source="the same question on real inputs", kind="ours", figure="real-neurons",
-        scope={"experiment": "real", "recipe": "weight-decay"}, by=("dataset", "labels"),
-        column="rare_share", high=0.05, statistic="mean",
-    ),
-    Settles(
-        "real-edge-of-stability", "On real inputs, too, the sharpness settles at two over the step.",
-        source="the same question on real inputs", kind="ours", figure="real-sharpness",
-        scope={"experiment": "real", "recipe": "large-step"}, by=("dataset", "labels"),
-        column="plateau_sharpness", at="stability_limit", within=0.1,
-    ),
+    *(claim for name, words in REAL.items() for claim in _on_real_inputs(name, words)),
 )  # fmt: skip
 
 
@@ -340,6 +346,6 @@ CONTROLS = (
             ),
             of=f"real-{name}-shatters", near_miss="the weight-decay networks in place of the flat ones",
         )
-        for name in ("diabetes", "digits", "patches")
+        for name in REAL
     ),
 )  # fmt: skip

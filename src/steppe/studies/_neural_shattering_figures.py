@@ -142,13 +142,17 @@ def real_traces(rows: Rows) -> Figure:
     )
 
 
-def _fitted(rows: Rows, x: str, y: str) -> str:
-    try:
-        fit = fit_power_law(rows.column(x), rows.column(y), replicates=[row["seed"] for row in rows])
-    except SteppeError:
-        return ""
-    low, high = fit.interval
-    return f": slope {fit.slope:.2f} [{low:.2f}, {high:.2f}]"
+def _exponents(rows: Rows, x: str, y: str) -> str:
+    """The fitted exponents of every dimension, in words."""
+    words = []
+    for (d,), group in rows.by("d").items():
+        try:
+            fit = fit_power_law(group.column(x), group.column(y), replicates=[row["seed"] for row in group])
+        except SteppeError:
+            continue  # too few sizes for a slope
+        low, high = fit.interval
+        words.append(f"d = {d}: {fit.slope:.2f} [{low:.2f}, {high:.2f}]".replace("-", "−"))
+    return "; ".join(words)
 
 
 def _medians(rows: Rows, x: str, y: str) -> tuple[list[float], list[float]]:
@@ -156,11 +160,11 @@ def _medians(rows: Rows, x: str, y: str) -> tuple[list[float], list[float]]:
     return [a for a, _ in sorted(found)], [b for _, b in sorted(found)]
 
 
-def _against_samples(rows: Rows, column: str, prefix: str = "d = ") -> list[Any]:
+def _against_samples(rows: Rows, column: str) -> list[Any]:
+    """Per dimension, a point per row and a line through the medians."""
     layers: list[Any] = []
     for (d,), group in rows.by("d").items():
-        name = f"{prefix}{d}"
-        colour = int(d) - 1
+        name, colour = f"d = {d}", int(d) - 1
         layers.append(
             Scatter(
                 name,
@@ -171,7 +175,7 @@ def _against_samples(rows: Rows, column: str, prefix: str = "d = ") -> list[Any]
                 group=colour,
             )
         )
-        layers.append(Lines(name + _fitted(group, "n", column), *_medians(group, "n", column), group=colour))
+        layers.append(Lines(name, *_medians(group, "n", column), group=colour))
     return layers
 
 
@@ -183,13 +187,17 @@ def _error_panel(title: str, rows: Rows) -> Panel:
 def errors(rows: Rows) -> Figure:
     """Figure 2: error against n for every dimension, in both regimes."""
     found = rows.done.where(experiment="sweep").where(lambda row: row["clean_error"] > 0)
+    exponents = [
+        f"{_settings(group[0], 'recipe')}: {_exponents(group, 'n', 'clean_error')}."
+        for group in found.by("inputs", "target", "network", "recipe").values()
+    ]
     return Figure(
         "error",
         "More data help flat networks less and less as the dimension grows; with weight decay they always help",
         _panels(found, ("recipe",), _error_panel),
-        caption="Mean squared error to the clean targets at the training inputs. Points: seeds. Lines: medians, with "
-        "the fitted exponent of n and its 95 % interval. For d = 5 theory guarantees flat networks an exponent of the "
-        f"generalization gap between {-rates.flat_upper(5):.2f} and {-rates.flat_lower(5):.2f}.",
+        caption="Mean squared error to the clean targets at the training inputs. Points: seeds. Lines: medians. Fitted "
+        f"exponents of n with 95 % intervals — {' '.join(exponents)} For d = 5 theory puts the generalization gap of "
+        f"flat networks between n^(−{float(rates.flat_lower(5)):.2f}) and n^(−{float(rates.flat_upper(5)):.2f}).",
     )
 
 
@@ -233,20 +241,11 @@ def weight(rows: Rows) -> Figure:
     largest = max(found.values("n"), default=0)
     layers: list[Any] = []
     for (d,), group in found.where(n=largest).by("d").items():
-        row = group[0]
+        row, name, colour = group[0], f"d = {d}", int(d) - 1
         seen = [(a, b) for a, b in zip(row["weight_distance"], row["weight_empirical"], strict=True) if b > 0]
-        colour = int(d) - 1
-        layers.append(
-            Scatter(
-                f"d = {d}, {largest} samples",
-                [a for a, _ in seen],
-                [b for _, b in seen],
-                hover=row.label,
-                commands=row.command,
-                group=colour,
-            )
-        )
-        layers.append(Lines(f"d = {d}, exact", row["weight_distance"], row["weight_population"], group=colour))
+        x, y = [a for a, _ in seen], [b for _, b in seen]
+        layers.append(Scatter(name, x, y, hover=row.label, commands=row.command, group=colour))
+        layers.append(Lines(name, row["weight_distance"], row["weight_population"], group=colour))
     return Figure(
         "weight",
         "The weight vanishes at the boundary, faster in high dimension: neurons there cost nothing",
@@ -259,8 +258,9 @@ def weight(rows: Rows) -> Figure:
                 _against_samples(found, "weight_supremum"),
             ),
         ],
-        caption="Left: mean over directions of the weight seen by data (points) and exact weight of the uniform ball "
-        "(lines). Right: their largest difference over hyperplanes; points are seeds.",
+        caption=f"Left: weight seen by {largest} samples, mean over directions (points), and exact weight of the "
+        "uniform ball (lines). Right: their largest difference over hyperplanes; points are seeds, lines medians. Fitted "
+        f"exponents of n — {_exponents(found, 'n', 'weight_supremum')}.",
         share=False,
     )
 
@@ -278,6 +278,7 @@ def hard(rows: Rows) -> Figure:
         "Flat networks can hide bumps on empty caps; their size shrinks with n more slowly in high dimension",
         [Panel("", _SAMPLES, Axis("squared norm of the hidden function", scale="log"), layers)],
         caption="Every network here interpolates zero labels with sharpness exactly 1, the least possible, and is "
-        "wrong by the amount shown. Points: seeds. Dashed: the exponent of the lower bound.",
+        "wrong by the amount shown. Points: seeds. Lines: medians. Dashed: the exponent of the lower bound. Fitted "
+        f"exponents of n — {_exponents(found, 'n', 'hard_energy')}.",
         columns=1,
     )
