@@ -259,8 +259,8 @@ def weight(rows: Rows) -> Figure:
             ),
         ],
         caption=f"Left: weight seen by {largest} samples, mean over directions (points), and exact weight of the "
-        "uniform ball (lines). Right: their largest difference over hyperplanes; points are seeds, lines medians. Fitted "
-        f"exponents of n — {_exponents(found, 'n', 'weight_supremum')}.",
+        "uniform ball (lines). Right: their largest difference over hyperplanes; points are seeds, lines medians. "
+        f"Fitted exponents of n — {_exponents(found, 'n', 'weight_supremum')}.",
         share=False,
     )
 
