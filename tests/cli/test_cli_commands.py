@@ -295,9 +295,11 @@ def test_on_a_terminal_there_is_a_bar_with_counts_and_time(monkeypatch):
         progress.start(4, 1)
         now[0] = 10.0
         progress.advance("failed", "seed=0")
+        now[0] = 20.0
+        progress.advance("done", "seed=1")
     said = screen.getvalue()
     assert "toy" in said
-    assert "2 of 4, 1 failed, 20 s left" in said
+    assert "3 of 4, 1 failed, 10 s left" in said
 
 
 def test_elsewhere_there_is_a_plain_line_every_half_minute(capsys):

@@ -88,7 +88,7 @@ def test_a_users_file_of_fifteen_lines_stands_beside_the_paper(tmp_path):
     )
     assert len(mine.read_text().splitlines()) <= 15
     where = 'experiment == "network" and seed == 0'
-    command = [sys.executable, "-m", "steppe.cli", "run", str(mine), "--quick", "--where", where, "--set", "width=64"]
+    command = [sys.executable, "-m", "steppe", "run", str(mine), "--quick", "--where", where, "--set", "width=64"]
     asked = [*command, "--set", "n=64", "--set", "steps=60", "--out", str(tmp_path / "out")]
     done = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
