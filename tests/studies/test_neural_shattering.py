@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from steppe.core import InputError
-from steppe.harness import Grid
+from steppe.harness import Grid, Store
 from steppe.studies import _neural_shattering_cells as cells
 from steppe.studies.neural_shattering import STUDY
 from steppe.testing import check_study
@@ -61,6 +61,19 @@ def test_cells_do_not_depend_on_their_companions():
     )  # fmt: skip
     rest = STUDY.grid_of("quick").where('(experiment == "hard" or experiment == "weight") and n <= 1024 and d == 2')
     check_study(STUDY.with_grid(small + tracked + real + rest))
+
+
+@pytest.mark.study
+def test_one_and_two_workers_give_the_same_bytes(tmp_path):
+    axes = {"n": [32, 48], "recipe": ["moderate-step", "weight-decay"], "steps": 200, "seed": range(2)}
+    study = STUDY.with_grid(Grid(experiment="sweep", **BASE, d=2, width=64, **axes))
+    stored = []
+    for workers in (1, 2):
+        run(study, workers=workers, out=tmp_path / str(workers))
+        with Store(tmp_path / str(workers), read_only=True) as store:
+            stored.append({key: record.result for key, record in store.records(store.statuses()).items()})
+    assert len(stored[0]) == 8
+    assert stored[0] == stored[1]
 
 
 @pytest.mark.study

@@ -49,7 +49,7 @@ class Study:
 
     Args:
         slug: Its name: lower-case words joined by hyphens.
-        title: Its title.
+        title: Its title; the slug if not given.
         summary: What it asks, in plain words.
         paper: Citation key.
         reference: The full reference.
@@ -73,9 +73,9 @@ class Study:
     """
 
     slug: str
-    title: str
     columns: Mapping[str, str]
     grid: Grid
+    title: str = ""
     summary: str = ""
     paper: str = ""
     reference: str = ""
@@ -97,6 +97,7 @@ class Study:
         for name in ("columns", "slots"):
             object.__setattr__(self, name, dict(getattr(self, name)))
         _check_identity(self)
+        object.__setattr__(self, "title", self.title or self.slug)
         _check_function(self)
         _check_claims(self)
         _check_grids(self)

@@ -1,0 +1,36 @@
+"""The Python in the README and in the pages runs as printed."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"(<!-- takes a minute -->\n)?```python\n(.*?)```", re.DOTALL)
+PAGES = ["README.md", "docs/quickstart.md", "docs/howto/check-a-network.md", "docs/howto/your-data.md"]
+
+
+def blocks(page):
+    return [code for long, code in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")) if not long]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python_on_the_page_runs(page, capsys):
+    assert blocks(page)
+    names = {}
+    for code in blocks(page):
+        exec(compile(code, page, "exec"), names)
+    if "print(" in "".join(blocks(page)):
+        assert capsys.readouterr().out
+
+
+def test_every_page_is_in_the_table_of_contents():
+    listed = re.search(r"```\{toctree\}\n.*?\n\n(.*?)```", (ROOT / "docs/index.md").read_text(), re.DOTALL).group(1)
+    pages = {str(path.relative_to(ROOT / "docs")).removesuffix(".md") for path in (ROOT / "docs").rglob("*.md")}
+    assert set(listed.split()) == {page for page in pages if page != "index" and not page.startswith("_build")}
+
+
+def test_every_door_is_in_the_reference():
+    reference = (ROOT / "docs/reference.md").read_text()
+    rooms = {path.parent.name for path in (ROOT / "src/steppe").glob("*/__init__.py")} - {"cli", "studies"}
+    assert {room for room in rooms if f"automodule:: steppe.{room}\n" not in reference} == set()
