@@ -98,3 +98,16 @@ def test_bad_variants_slots_and_claims_are_refused():
         AtMost("a", "", left="value", right=1, kind="theorm")
     with pytest.raises(UnknownNameError, match="size"):
         toy().cells("quik")
+
+
+def test_together_may_name_axes_that_another_grid_lacks():
+    def stacked(cells):
+        yield from ((cell, {"y": float(cell["d"])}) for cell in cells)
+
+    study = toy(row=None, rows=stacked, together=("d",))
+    other = study.with_grid(Grid(seed=range(3)))
+    assert other.together == ()
+    assert [len(group) for group in other.groups(other.cells())] == [3]
+    assert study.variant("wide", grid=Grid(d=[1, 2], seed=0)).together == ("d",)
+    with pytest.raises(UnknownNameError, match="unknown `together` 'dd'"):
+        toy(row=None, rows=stacked, together=("dd",))

@@ -147,7 +147,12 @@ class Study:
 
     def with_grid(self, grid: Grid) -> "Study":
         """The same study (same rows, same store) asked on another grid at every size."""
-        return dataclasses.replace(self, grid=grid, quick=None, full=None)
+        return dataclasses.replace(self, grid=grid, quick=None, full=None, together=self._together_in(grid))
+
+    def _together_in(self, *grids: Grid) -> tuple[str, ...]:
+        """The axes of `together` that these grids have; cells agree in the others anyway."""
+        names = {name for grid in grids for name in grid.names}
+        return tuple(axis for axis in self.together if axis in names)
 
     def variant(
         self,
@@ -280,6 +285,10 @@ def _check_claims(study: Study) -> None:
 
 
 def _check_grids(study: Study) -> None:
+    grids = [grid for grid in map(study.grid_of, SIZES) if isinstance(grid, Grid)]
+    names = dict.fromkeys(name for grid in grids for name in grid.names)
+    for axis in study.together:
+        check_known("together", axis, names)
     for size in SIZES:
         grid = study.grid_of(size)
         if not isinstance(grid, Grid):
@@ -292,5 +301,3 @@ def _check_grids(study: Study) -> None:
         for slot, known in study.slots.items():
             for name in grid.axes.get(slot, []):
                 check_known(slot, name, known.parts)
-        for axis in study.together:
-            check_known("together", axis, grid.names)
