@@ -337,32 +337,36 @@ def _hard(cell: Cell) -> Columns:
     y = torch.zeros(n, 1, dtype=torch.float64)
     empty = family.empty(x)
     network = family.empty_cap_network(x)
-    with_occupied = HardFamily(torch.cat([family.centres[empty], family.centres[~empty][:1]]), epsilon).network(1.0)
-    energy = int(empty.sum()) * float(theory.atom_energy(d, epsilon))
-    deviation, overlap = _sampled_energy(network, d, seed, energy)
+    occupied = HardFamily(torch.cat([family.centres[empty], family.centres[~empty][:1]]), epsilon).network(1.0)
+    twice_as_high = HardFamily(family.centres, math.sqrt(2) * epsilon).network(1.0)
+    atom = float(theory.atom_energy(d, epsilon))
+    energy, error, overlap = _sampled(network, d, seed)
     return {
         "caps": family.size,
         "empty_caps": int(empty.sum()),
         "hard_sharpness": float(sharpness(network, LOSS, (x, y))),
-        "hard_sharpness_occupied": float(sharpness(with_occupied.requires_grad_(requires_grad=True), LOSS, (x, y))),
+        "hard_sharpness_occupied": float(sharpness(occupied, LOSS, (x, y))),
         "hard_training_error": float(network(x).detach().square().mean()),
-        "hard_energy": energy,
-        "hard_energy_deviation": deviation,
+        "hard_training_error_occupied": float(occupied(x).square().mean()),
+        "hard_energy": int(empty.sum()) * atom,
+        "hard_energy_deviation": abs(energy - int(empty.sum()) * atom) / error,
+        "hard_energy_deviation_all": abs(energy - family.size * atom) / error,
         "hard_overlap": overlap,
+        "hard_overlap_twice": _sampled(twice_as_high, d, seed, parts=2)[2],
     }
 
 
-def _sampled_energy(network: ShallowReLU, d: int, seed: int, energy: float) -> tuple[float, int]:
-    """|Monte Carlo − energy| in standard errors, and the largest number of neurons active at once."""
-    squares, overlap = [], 0
-    for part in range(20):
+def _sampled(network: ShallowReLU, d: int, seed: int, *, parts: int = 20) -> tuple[float, float, int]:
+    """From 50 000 uniform inputs a part: E f², its standard error, and the largest number of neurons active at once."""
+    squares, overlap, total = [], 0, 50_000 * parts
+    for part in range(parts):
         fresh = uniform_ball(50_000, d, seed=derived_seed("study.holdout", 1000 * seed + part))
         # Only points outside the inner ball can meet a cap.
         fresh = fresh[fresh.norm(dim=1) > network.b.min()]
         with torch.no_grad():
             squares.append(network(fresh).square().flatten())
             overlap = max(overlap, int(network.mask(fresh).sum(1).max()))
-    values, total = torch.cat(squares), 1_000_000
+    values = torch.cat(squares)
     mean = float(values.sum()) / total
     variance = float(values.square().sum()) / total - mean**2
-    return abs(mean - energy) / math.sqrt(variance / total), overlap
+    return mean, math.sqrt(variance / total), overlap

@@ -15,6 +15,7 @@ from steppe.harness import Cell, Diverged, FigureSpec, Grid, Rows, Slot, Study, 
 
 from . import _neural_shattering_claims as claims
 from . import _neural_shattering_figures as figures
+from ._neural_shattering_controls import CONTROLS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -193,7 +194,7 @@ GRID = (
 )
 QUICK = (
     _figure_3(3000, 1500, range(3))
-    + _real(1500, 1000, range(2), width=512)
+    + _real(1500, 1000, range(4), width=512)
     + _figure_2(2000, [256, 128, 64, 32], [1, 5], range(4), range(8))
     + _weight([4096, 1024, 256], range(6))
     + _hard([256, 1024, 4096, 16384], range(4))
@@ -269,9 +270,12 @@ COLUMNS = {
     "hard_sharpness": "sharpness of the network of atoms on the empty caps (loss/parameter²)",
     "hard_sharpness_occupied": "the same after one cap that holds a sample was added (loss/parameter²)",
     "hard_training_error": "its mean squared residual on zero labels",
+    "hard_training_error_occupied": "the same after one cap that holds a sample was added",
     "hard_energy": "its squared L2 norm under the uniform ball, number of empty caps × ‖Φ‖²",
     "hard_energy_deviation": "Monte Carlo minus that, in standard errors (10⁶ samples)",
+    "hard_energy_deviation_all": "the same if the occupied caps were counted too",
     "hard_overlap": "largest number of atoms active at one of those samples",
+    "hard_overlap_twice": "the same for all caps at twice the height",
 }
 
 
@@ -310,7 +314,7 @@ def _real_headline(rows: Rows) -> str:
 
     if not rows:
         return ""
-    words = f"On real inputs the same share of rarely firing neurons is {shares('large-step')} at the large step, "
+    words = f"On real inputs the share of neurons that fire that rarely is {shares('large-step')} at the large step, "
     return (words + f"and {shares('weight-decay')} with weight decay.").replace("%", " %")
 
 
@@ -350,7 +354,7 @@ STUDY = Study(
     ),
     slots=SLOTS,
     claims=claims.CLAIMS,
-    controls=claims.CONTROLS,
+    controls=CONTROLS,
     figures=(
         FigureSpec("neurons", figures.neurons, claims=("shattering-rare-neurons", "decay-no-dead-neuron")),
         FigureSpec("sharpness", figures.sharpness_traces, claims=("edge-of-stability", "large-step-memorises")),
