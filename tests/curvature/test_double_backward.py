@@ -308,7 +308,7 @@ class TestDoors:
             (lambda x, y: x, KindError, "got Tensor; pass"),
             (lambda x, y: [x, y], KindError, "list of two tensors"),
             (lambda x, y: iter([(x, y)]), KindError, "one-shot list_iterator"),
-            (lambda x, y: {"x": x}, KindError, "got dict"),
+            (lambda x, y: {"x": x}, KindError, "a dict batch must have its targets under one of"),
             (lambda x, y: (x, y.reshape(-1)), ShapeError, r"reshape\(11, 2\)"),
         ],
     )
@@ -331,7 +331,7 @@ class TestDoors:
             (lambda m, d: sharpness(m, SquaredLoss(), d, random_state=1), KindError, "pass `seed=1`"),
             (lambda m, d: hessian(m, SquaredLoss(), d, lr=1), KindError, "does not know the keyword `lr`"),
             (lambda m, d: sharpness(m, SquaredLoss, d), KindError, r"the class SquaredLoss; pass SquaredLoss\(\)"),
-            (lambda m, d: sharpness(m, None, d), KindError, "got NoneType"),
+            (lambda m, d: sharpness(m, None, d), KindError, "without a loss the model is called with the whole batch"),
             (lambda m, d: sharpness(m), KindError, "got no data"),
             (lambda m, d: sharpness(3, SquaredLoss(), d), KindError, "`model` must be a torch module"),
             (lambda m, d: sharpness(m, SquaredLoss(), d, rtol=-1.0), ParameterError, "`rtol` must be > 0"),

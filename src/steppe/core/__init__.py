@@ -38,11 +38,15 @@ from .validation import (
 )
 
 if TYPE_CHECKING:
+    from .batches import Batches
     from .devices import check_inputs, check_same_place, check_targets
     from .generators import generator
     from .losses import CrossEntropy, Logistic, SquaredLoss
+    from .objectives import Objective
 
 _LAZY = {
+    "Batches": "batches",
+    "Objective": "objectives",
     "CrossEntropy": "losses",
     "Logistic": "losses",
     "SquaredLoss": "losses",
@@ -54,6 +58,7 @@ _LAZY = {
 
 __all__ = [
     "PURPOSES",
+    "Batches",
     "ComputationError",
     "CorruptStoreError",
     "CrossEntropy",
@@ -67,6 +72,7 @@ __all__ = [
     "Logistic",
     "NotComputedError",
     "NotDeterministicError",
+    "Objective",
     "ParameterError",
     "ShapeError",
     "SquaredLoss",

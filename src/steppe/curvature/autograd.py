@@ -9,16 +9,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from steppe.core import (
+    Batches,
     ComputationError,
     DtypeError,
     InputError,
-    KindError,
     NotDeterministicError,
-    ShapeError,
-    check_same_place,
+    Objective,
 )
 
-from .batches import Batches
 from .untouched import private_buffers, untouched
 
 # A product along one direction, given and returned as one tensor per parameter.
@@ -33,13 +31,13 @@ class AutogradCurvature:
 
     Args:
         model: The module; its parameters that require a gradient are the variables.
-        loss: `loss(outputs, targets) -> scalar`.
+        objective: What is differentiated.
         batches: The data.
         check: Evaluate the loss twice and refuse if the values differ.
     """
 
-    def __init__(self, model: nn.Module, loss: Callable[..., Any], batches: Batches, *, check: bool = True) -> None:
-        self.model, self.loss, self.batches = model, loss, batches
+    def __init__(self, model: nn.Module, objective: Objective, batches: Batches, *, check: bool = True) -> None:
+        self.model, self.objective, self.batches = model, objective, batches
         self.parameters = _variables(model)
         self.dtype, self.device = self.parameters[0].dtype, self.parameters[0].device
         self.size = sum(parameter.numel() for parameter in self.parameters)
@@ -47,13 +45,13 @@ class AutogradCurvature:
         self.retained = batches.in_memory
         self.backend = "double backward" if self.retained else "double backward, graphs rebuilt"
         self._versions = [parameter._version for parameter in self.parameters]
-        self._chunks: dict[str, list[tuple[int, _Product]]] = {}
+        self._chunks: dict[str, list[tuple[float, _Product]]] = {}
         with untouched(model):
             values = [self._value() for _ in range(2 if check else 1)]
-        self.samples = values[0][1]
+        self.weight, self.mean_of = values[0][1:]
         tolerance = 100 * torch.finfo(self.dtype).eps
-        if any(not math.isclose(value, values[0][0], rel_tol=tolerance) or n != self.samples for value, n in values):
-            raise NotDeterministicError(_cause(model, [value for value, _ in values]))
+        if any(not math.isclose(value, values[0][0], rel_tol=tolerance) or w != self.weight for value, w, _ in values):
+            raise NotDeterministicError(_cause(model, [value for value, _, _ in values]))
 
     def hessian_product(self, block: Float[Tensor, "p s"]) -> Float[Tensor, "p s"]:
         """H δ for each column δ; columns go one by one, which is fastest on a CPU and needs no extra memory."""
@@ -64,7 +62,7 @@ class AutogradCurvature:
         return self._product(block, "Gauss–Newton", self._gauss_newton_chunk)
 
     def _product(
-        self, block: Float[Tensor, "p s"], kind: str, chunk: Callable[[Tensor, Tensor], _Product]
+        self, block: Float[Tensor, "p s"], kind: str, chunk: Callable[[Any], _Product]
     ) -> Float[Tensor, "p s"]:
         if [parameter._version for parameter in self.parameters] != self._versions:
             raise ComputationError(
@@ -75,12 +73,12 @@ class AutogradCurvature:
         with untouched(self.model):
             try:
                 if self.retained and kind not in self._chunks:
-                    self._chunks[kind] = [(len(y), chunk(x, y)) for x, y in self.batches]
-                chunks = self._chunks[kind] if self.retained else ((len(y), chunk(x, y)) for x, y in self.batches)
-                for n, product in chunks:
+                    self._chunks[kind] = [(self.batches.weigh(batch), chunk(batch)) for batch in self.batches]
+                rebuilt = ((self.batches.weigh(batch), chunk(batch)) for batch in self.batches)
+                for weight, product in self._chunks[kind] if self.retained else rebuilt:
                     for j, direction in enumerate(directions):
                         image = torch.cat([part.reshape(-1) for part in product(direction)])
-                        total[:, j].add_(image, alpha=n / self.samples)
+                        total[:, j].add_(image, alpha=weight / self.weight)
             except (RuntimeError, NotImplementedError) as error:
                 if isinstance(error, ComputationError):
                     raise
@@ -93,42 +91,21 @@ class AutogradCurvature:
         sizes = [parameter.numel() for parameter in self.parameters]
         return [part.view_as(p) for part, p in zip(column.contiguous().split(sizes), self.parameters, strict=True)]
 
-    def _value(self) -> tuple[float, int]:
-        """The loss over all batches and the number of samples."""
-        total, samples = 0.0, 0
-        for x, y in self.batches:
-            total += len(y) * float(self._loss(self._outputs(x, y), y).detach())
-            samples += len(y)
-        return total / samples, samples
+    def _value(self) -> tuple[float, float, str]:
+        """The loss over all batches, the total weight, and what the mean is taken over."""
+        total, weight, units = 0.0, 0.0, set()
+        for batch in self.batches:
+            w = self.batches.weigh(batch)
+            with private_buffers(self.model):
+                total += w * float(self.objective.value(self.model, batch).detach())
+            weight += w
+            weighing = self.batches.weighing(batch)
+            units.add("a callable's weight" if callable(weighing) else weighing)
+        return total / weight, weight, " and ".join(sorted(units))
 
-    def _outputs(self, x: Tensor, y: Tensor) -> Tensor:
-        check_same_place(self.model, x, y)
+    def _hessian_chunk(self, batch: Any) -> _Product:
         with private_buffers(self.model):
-            outputs = self.model(x)
-        if not isinstance(outputs, Tensor):
-            raise KindError(
-                f"`model` must return one tensor, got {type(outputs).__name__}; "
-                "wrap it in a module that returns the outputs"
-            )
-        return outputs
-
-    def _loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        clash = y.is_floating_point() and outputs.shape != y.shape and outputs.numel() == y.numel()
-        if clash:
-            raise ShapeError(
-                f"`y` must have the shape of the outputs, {list(outputs.shape)}, got {list(y.shape)}; "
-                f"pass y.reshape({', '.join(map(str, outputs.shape))}), or the loss would broadcast them"
-            )
-        value = self.loss(outputs, y)
-        if not isinstance(value, Tensor) or value.numel() != 1:
-            got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise ShapeError(f"`loss` must return a scalar tensor, got {got}; average it over samples")
-        if not torch.isfinite(value):
-            raise ComputationError(f"the loss is {float(value.detach())} here; check parameters and data")
-        return value.reshape(())
-
-    def _hessian_chunk(self, x: Tensor, y: Tensor) -> _Product:
-        value = self._loss(self._outputs(x, y), y)
+            value = self.objective.value(self.model, batch)
         if not value.requires_grad:
             raise InputError(
                 "the loss must depend on a parameter that requires a gradient, got none; set requires_grad on one"
@@ -137,13 +114,15 @@ class AutogradCurvature:
         gradient = torch.autograd.grad(value, parameters, create_graph=True, allow_unused=True)
         return lambda direction: _vjp(gradient, parameters, direction)
 
-    def _gauss_newton_chunk(self, x: Tensor, y: Tensor) -> _Product:
-        parameters, outputs = self.parameters, self._outputs(x, y)
+    def _gauss_newton_chunk(self, batch: Any) -> _Product:
+        parameters = self.parameters
+        with private_buffers(self.model):
+            outputs = self.objective.outputs(self.model, batch)
         # Jᵀu is linear in u, so its derivative in u, pulled back along δ, is J δ.
         dummy = torch.zeros_like(outputs, requires_grad=True)
         pulled = torch.autograd.grad(outputs, parameters, dummy, create_graph=True, allow_unused=True)
         point = outputs.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(self._loss(point, y), point, create_graph=True)
+        (slope,) = torch.autograd.grad(self.objective.compare(point, batch), point, create_graph=True)
 
         def product(direction: Sequence[Tensor]) -> list[Tensor]:
             (moved,) = _vjp(pulled, [dummy], direction)

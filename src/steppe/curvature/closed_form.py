@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from steppe.core import (
+    Batches,
     ComputationError,
     CrossEntropy,
     DataError,
@@ -16,8 +17,6 @@ from steppe.core import (
     check_same_place,
 )
 from steppe.networks import OutputWeights, ShallowProducts, ShallowReLU
-
-from .batches import Batches
 
 
 def has_closed_form(model: nn.Module, loss: Any) -> bool:

@@ -1,6 +1,7 @@
 """Sharpness and other extreme eigenvalues."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from steppe.linalg import Eigenvalues, extreme_eigenvalues
 
 from .operators import as_operator, kind_of
 
-_KEYWORDS = ["rtol", "start", "seed", "max_products"]
+_KEYWORDS = ["rtol", "start", "seed", "max_products", "weight", "objective"]
 
 
 def eigenvalues(
@@ -23,6 +24,8 @@ def eigenvalues(
     start: Tensor | None = None,
     seed: int = 0,
     max_products: int | None = None,
+    weight: Any = None,
+    objective: Callable[..., Any] | None = None,
     **unknown: Any,
 ) -> Eigenvalues:
     """The k largest or smallest algebraic eigenvalues of a curvature operator, with vectors and residuals.
@@ -38,6 +41,8 @@ def eigenvalues(
         start: First vector [p] or block [p, s], such as earlier eigenvectors.
         seed: Seed of the random directions.
         max_products: Products allowed, 1000 if None.
+        weight: As in `hessian`.
+        objective: As in `hessian`.
         **unknown: Refused, with the keyword to use instead.
 
     Returns:
@@ -58,7 +63,7 @@ def eigenvalues(
             f"{'' if k is None else ' and k'}; pass k once"
         )
     return extreme_eigenvalues(
-        as_operator(operator, loss, data, function="eigenvalues"),
+        as_operator(operator, loss, data, function="eigenvalues", weight=weight, objective=objective),
         1 if count is None else count,
         which=which,
         rtol=rtol,
@@ -77,6 +82,8 @@ def sharpness(
     start: Tensor | None = None,
     seed: int = 0,
     max_products: int | None = None,
+    weight: Any = None,
+    objective: Callable[..., Any] | None = None,
     **unknown: Any,
 ) -> Estimate:
     """Sharpness λ_max(∇²L): the largest algebraic eigenvalue of the Hessian of the loss in all parameters.
@@ -87,12 +94,14 @@ def sharpness(
 
     Args:
         model: A module (then loss and data follow), or an operator alone.
-        loss: `loss(outputs, targets) -> scalar`.
-        data: One batch (x, y) or a re-iterable of batches.
+        loss: `loss(outputs, targets) -> scalar`, or None if the model returns an object with `.loss`.
+        data: One batch, a tuple (x, y) or a dict, or a re-iterable of batches.
         rtol: Converged when the residual is at most rtol·|value|.
         start: A vector [p] to start from, such as an earlier eigenvector; random if None.
         seed: Seed of the start vector.
         max_products: Products allowed, 1000 if None.
+        weight: As in `hessian`.
+        objective: As in `hessian`.
         **unknown: Refused, with the keyword to use instead.
 
     Returns:
@@ -118,7 +127,7 @@ def sharpness(
     """
     refuse_unknown_keywords("sharpness", unknown, _KEYWORDS)
     began = time.perf_counter()
-    operator = as_operator(model, loss, data, function="sharpness")
+    operator = as_operator(model, loss, data, function="sharpness", weight=weight, objective=objective)
     found = extreme_eigenvalues(operator, rtol=rtol, start=start, seed=seed, max_products=max_products)
     return replace(sharpness_estimate(found, kind_of(operator)), seconds=time.perf_counter() - began)
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,7 +18,15 @@ _COLUMNS = 64  # unit vectors or probes per block
 
 
 def trace(
-    model: Any, loss: Any = None, data: Any = None, *, probes: int = 100, seed: int = 0, **unknown: Any
+    model: Any,
+    loss: Any = None,
+    data: Any = None,
+    *,
+    probes: int = 100,
+    seed: int = 0,
+    weight: Any = None,
+    objective: Callable[..., Any] | None = None,
+    **unknown: Any,
 ) -> Estimate:
     """The trace of the Hessian (or of one operator).
 
@@ -28,10 +37,12 @@ def trace(
 
     Args:
         model: A module (then loss and data follow), or an operator alone.
-        loss: `loss(outputs, targets) -> scalar`.
-        data: One batch (x, y) or a re-iterable of batches.
+        loss: `loss(outputs, targets) -> scalar`, or None if the model returns an object with `.loss`.
+        data: One batch, a tuple (x, y) or a dict, or a re-iterable of batches.
         probes: Number of random vectors, ≥ 2; fixed beforehand, so that stopping adds no bias.
         seed: Seed of the probes (purpose `curvature.probe`).
+        weight: As in `hessian`.
+        objective: As in `hessian`.
         **unknown: Refused, with the keyword to use instead.
 
     Returns:
@@ -42,11 +53,11 @@ def trace(
 
     Cost: about one product in closed form, else min(p, probes) products; memory of one block of vectors.
     """
-    refuse_unknown_keywords("trace", unknown, ["probes", "seed"])
+    refuse_unknown_keywords("trace", unknown, ["probes", "seed", "weight", "objective"])
     began = time.perf_counter()
     probes = check_integer("probes", probes, minimum=2)
     rng = generator("curvature.probe", seed)
-    operator = as_operator(model, loss, data, function="trace")
+    operator = as_operator(model, loss, data, function="trace", weight=weight, objective=objective)
     before = operator.products
     error, kind, reason = 0.0, "none", "exact"
     if isinstance(operator, CurvatureOperator) and operator.exact_diagonal is not None:
@@ -71,7 +82,14 @@ def trace(
 
 
 def diagonal(
-    model: Any, loss: Any = None, data: Any = None, *, max_products: int = 4096, **unknown: Any
+    model: Any,
+    loss: Any = None,
+    data: Any = None,
+    *,
+    max_products: int = 4096,
+    weight: Any = None,
+    objective: Callable[..., Any] | None = None,
+    **unknown: Any,
 ) -> Float[Tensor, " p"]:
     """The exact diagonal of the Hessian (or of one operator), in the order of the flat parameters.
 
@@ -79,18 +97,20 @@ def diagonal(
 
     Args:
         model: A module (then loss and data follow), or an operator alone.
-        loss: `loss(outputs, targets) -> scalar`.
-        data: One batch (x, y) or a re-iterable of batches.
+        loss: `loss(outputs, targets) -> scalar`, or None if the model returns an object with `.loss`.
+        data: One batch, a tuple (x, y) or a dict, or a re-iterable of batches.
         max_products: Largest p for which p products are made.
+        weight: As in `hessian`.
+        objective: As in `hessian`.
         **unknown: Refused, with the keyword to use instead.
 
     Raises:
         ParameterError: There is no closed form and p exceeds `max_products`.
         SteppeError: As `hessian`.
     """
-    refuse_unknown_keywords("diagonal", unknown, ["max_products"])
+    refuse_unknown_keywords("diagonal", unknown, ["max_products", "weight", "objective"])
     limit = check_integer("max_products", max_products, minimum=1)
-    operator = as_operator(model, loss, data, function="diagonal")
+    operator = as_operator(model, loss, data, function="diagonal", weight=weight, objective=objective)
     if isinstance(operator, CurvatureOperator) and operator.exact_diagonal is not None:
         return operator.exact_diagonal()
     if operator.shape[0] > limit:

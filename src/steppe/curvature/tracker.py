@@ -1,6 +1,7 @@
 """Sharpness along a training."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -25,12 +26,14 @@ class SharpnessTracker:
 
     Args:
         model: The model, measured at its parameters at the time.
-        loss: `loss(outputs, targets) -> scalar`.
-        data: One batch (x, y) or a re-iterable of batches.
+        loss: `loss(outputs, targets) -> scalar`, or None if the model returns an object with `.loss`.
+        data: One batch, a tuple (x, y) or a dict, or a re-iterable of batches.
         rtol: Converged when the residual is at most rtol·|value|; at 10⁻² the value is right to 10⁻³ if the gap to the
             next eigenvalue is at least a tenth of it (Kato–Temple).
         every: As an observer, measure at steps divisible by this and return None otherwise.
         seed: Seed of the random directions.
+        weight: As in `hessian`.
+        objective: As in `hessian`.
 
     Attributes:
         last: The last estimate, or None.
@@ -49,13 +52,16 @@ class SharpnessTracker:
         rtol: float = 1e-2,
         every: int = 1,
         seed: int = 0,
+        weight: Any = None,
+        objective: Callable[..., Any] | None = None,
         **unknown: Any,
     ) -> None:
-        refuse_unknown_keywords("SharpnessTracker", unknown, ["rtol", "every", "seed"])
+        refuse_unknown_keywords("SharpnessTracker", unknown, ["rtol", "every", "seed", "weight", "objective"])
         self.rtol = check_number("rtol", rtol, above=0.0)
         self.every = check_integer("every", every, minimum=1)
         self.seed = check_integer("seed", seed, minimum=0)
         self.model, self.loss, self.data = model, loss, data
+        self._options = {"weight": weight, "objective": objective}
         self.last: Estimate | None = None
         self._vector: Tensor | None = None
         self._checks = 0
@@ -74,7 +80,7 @@ class SharpnessTracker:
     def _measure(self, model: Any) -> Estimate:
         began = time.perf_counter()
         # Two evaluations are compared at the first check only.
-        operator = build(model, self.loss, self.data, kind="Hessian", check=self._checks == 0)
+        operator = build(model, self.loss, self.data, kind="Hessian", check=self._checks == 0, **self._options)
         fits = self._vector is not None and self._vector.shape[0] == operator.shape[0]
         confirm = None if not fits or self._checks % _CONFIRM_EVERY == 0 else False
         found = extreme_eigenvalues(
