@@ -125,9 +125,9 @@ def _hidden(network: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _trace_steps(steps: int) -> list[int]:
-    """About 70 steps: dense at the start, where the transient is, and over the last quarter, where the plateau is."""
-    early = np.unique(np.geomspace(1, max(steps, 1), 25).astype(int)).tolist()
-    late = np.linspace(0, steps, 49).astype(int).tolist()
+    """About 50 steps: dense at the start, where the transient is, and evenly spaced after, for the plateau."""
+    early = np.unique(np.geomspace(1, max(steps, 1), 18).astype(int)).tolist()
+    late = np.linspace(0, steps, 37).astype(int).tolist()
     return sorted({0, *early, *late})
 
 

@@ -60,7 +60,7 @@ REAL = {"diabetes": "diabetes", "digits": "digits", "patches": "image patches"}
 
 def _on_real_inputs(name: str, words: str) -> tuple[Claim, ...]:
     source = "the same question on real inputs"
-    large = {"experiment": "real", "dataset": name, "recipe": "large-step"}
+    large = {"experiment": "real", "network": "shallow-relu", "dataset": name, "recipe": "large-step"}
     return (
         Within(
             f"real-{name}-shatters", f"On {words} a large step shatters too: most live neurons fire on at most 10 %.",

@@ -54,7 +54,12 @@ def half_limit(row: Row) -> float:
 
 
 def _on_real_inputs(name: str) -> tuple[Control, ...]:
-    large: dict[str, Any] = {"experiment": "real", "dataset": name, "recipe": "large-step"}
+    large: dict[str, Any] = {
+        "experiment": "real",
+        "network": "shallow-relu",
+        "dataset": name,
+        "recipe": "large-step",
+    }
     return (
         Control(
             Within(f"control-{name}-shatters", "… with weight decay.", scope=large | {"recipe": "weight-decay"},

@@ -193,9 +193,9 @@ GRID = (
     + _inequality(range(3))
 )
 QUICK = (
-    _figure_3(3000, 1500, range(3))
-    + _real(1500, 1000, range(4), width=512)
-    + _figure_2(2000, [256, 128, 64, 32], [1, 5], range(4), range(8))
+    _figure_3(3000, 1000, range(3))
+    + _real(1000, 500, range(4), width=512)
+    + _figure_2(1500, [256, 128, 64, 32], [1, 5], range(4), range(6))
     + _weight([4096, 1024, 256], range(6))
     + _hard([256, 1024, 4096, 16384], range(4))
     + _inequality(range(1))
