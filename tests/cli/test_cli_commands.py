@@ -292,11 +292,11 @@ def test_on_a_terminal_there_is_a_bar_with_counts_and_time(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     now = [0.0]
     with Progress("toy", clock=lambda: now[0]) as progress:
-        progress.start(4, 1)
+        progress.start(4, 1, 30.0)
         now[0] = 10.0
-        progress.advance("failed", "seed=0")
+        progress.advance("failed", "seed=0", 10.0)
         now[0] = 20.0
-        progress.advance("done", "seed=1")
+        progress.advance("done", "seed=1", 10.0)
     said = screen.getvalue()
     assert "toy" in said
     assert "3 of 4, 1 failed, 10 s left" in said
@@ -305,10 +305,10 @@ def test_on_a_terminal_there_is_a_bar_with_counts_and_time(monkeypatch):
 def test_elsewhere_there_is_a_plain_line_every_half_minute(capsys):
     now = [0.0]
     with Progress("toy", clock=lambda: now[0]) as progress:
-        progress.start(100, 0)
+        progress.start(100, 0, 100.0)
         for _ in range(90):
             now[0] += 1.0
-            progress.advance("done", "seed=0")
+            progress.advance("done", "seed=0", 1.0)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "toy: 100 cells, 0 there already"
     assert lines[1:] == [

@@ -60,3 +60,12 @@ def test_cells_that_finish_together_share_their_time():
 )
 def test_durations_in_words(seconds, words):
     assert in_words(seconds) == words
+
+
+def test_time_left_follows_the_work_and_not_the_number_of_cells():
+    now = [0.0]
+    left = TimeLeft(lambda: now[0])
+    for work, seconds in ((100.0, 10.0), (100.0, 10.0), (1.0, 0.1)):
+        now[0] += seconds
+        left.finished(work)
+    assert math.isclose(left.seconds(50.0), 5.0)

@@ -72,10 +72,10 @@ def test_trouble_in_one_cell_stays_in_that_cell(tmp_path):
     heard = []
 
     class Listener:
-        def start(self, total, done):
+        def start(self, total, done, work):
             heard.append(("start", total, done))
 
-        def advance(self, status, label):
+        def advance(self, status, label, work):
             heard.append((status, label))
 
         def finish(self):

@@ -111,3 +111,10 @@ def test_together_may_name_axes_that_another_grid_lacks():
     assert study.variant("wide", grid=Grid(d=[1, 2], seed=0)).together == ("d",)
     with pytest.raises(UnknownNameError, match="unknown `together` 'dd'"):
         toy(row=None, rows=stacked, together=("dd",))
+
+
+def test_work_is_one_per_cell_unless_the_study_foresees_a_cost():
+    assert toy().work({"d": 3}) == 1.0
+    assert toy(cost=lambda cell: 10.0 * cell["d"]).work({"d": 3}) == 30.0
+    with pytest.raises(ParameterError, match="`cost` must be > 0, got 0"):
+        toy(cost=lambda cell: 0.0).work({"d": 3})

@@ -307,10 +307,10 @@ def test_progress_hears_of_every_cell(tmp_path):
         def __init__(self):
             self.heard = []
 
-        def start(self, total, done):
+        def start(self, total, done, work):
             self.heard.append((total, done))
 
-        def advance(self, status, label):
+        def advance(self, status, label, work):
             self.heard.append((status, label))
 
         def finish(self):

@@ -15,7 +15,7 @@ _TOGETHER = 0.02
 
 
 class TimeLeft:
-    """Seconds left, from a moving median of the seconds per cell.
+    """Seconds left, from a moving median of the seconds per unit of work (per cell, if a study foresees no cost).
 
     A median, because a sweep mixes cells of very different cost and a single slow one must not shift the promise.
 
@@ -26,22 +26,22 @@ class TimeLeft:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._last = clock()
-        self._bursts: deque[list[float]] = deque(maxlen=_WINDOW)  # seconds, cells
+        self._bursts: deque[list[float]] = deque(maxlen=_WINDOW)  # seconds, work
 
-    def finished(self, cells: int = 1) -> None:
-        """Note that cells finished; cells that finish together share the time since the ones before."""
+    def finished(self, work: float = 1.0) -> None:
+        """Note that a cell finished; cells that finish together share the time since the ones before."""
         now = self._clock()
         gap, self._last = now - self._last, now
         if gap >= _TOGETHER or not self._bursts:
             self._bursts.append([0.0, 0.0])
         self._bursts[-1][0] += gap
-        self._bursts[-1][1] += cells
+        self._bursts[-1][1] += work
 
-    def seconds(self, remaining: int) -> float | None:
-        """Seconds for the remaining cells; None until two groups have finished, since one says nothing of the pace."""
+    def seconds(self, remaining: float) -> float | None:
+        """Seconds for the remaining work; None until two groups have finished, since one says nothing of the pace."""
         if len(self._bursts) < 2:
             return None
-        return statistics.median(seconds / cells for seconds, cells in self._bursts) * remaining
+        return statistics.median(seconds / work for seconds, work in self._bursts) * remaining
 
 
 def in_words(seconds: float | None) -> str:
@@ -76,9 +76,9 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self.finish()
 
-    def start(self, total: int, done: int) -> None:
-        """A run begins: cells asked for, and how many of them have a row already."""
-        self._total, self._done = total, done
+    def start(self, total: int, done: int, work: float) -> None:
+        """A run begins: cells asked for, how many of them have a row already, and the work ahead."""
+        self._total, self._done, self._ahead = total, done, work
         self._left, self._said = TimeLeft(self._clock), self._clock()
         if done == total:
             note(f"{self._title}: all {total} cells are there already")
@@ -100,12 +100,13 @@ class Progress:
         self._task = self._bar.add_task(self._title, total=self._total, completed=self._done, words="")
         self._bar.start()
 
-    def advance(self, status: str, label: str) -> None:
+    def advance(self, status: str, label: str, work: float) -> None:
         """One cell was computed and committed."""
         self._done += 1
+        self._ahead = max(self._ahead - work, 0.0)
         self._bad += status in ("failed", "killed", "timeout")
         self._diverged += status == "diverged"
-        self._left.finished(1)
+        self._left.finished(work)
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, words=", " + self._words())
         elif self._clock() - self._said >= _EVERY:
@@ -115,7 +116,7 @@ class Progress:
     def _words(self) -> str:
         counts = [f"{self._bad} failed"] if self._bad else []
         counts += [f"{self._diverged} diverged"] if self._diverged else []
-        return ", ".join([*counts, in_words(self._left.seconds(self._total - self._done))])
+        return ", ".join([*counts, in_words(self._left.seconds(self._ahead))])
 
     def finish(self) -> None:
         """The run ended, also by an error or an interrupt."""

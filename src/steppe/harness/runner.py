@@ -134,7 +134,8 @@ class _Run:
         start = time.perf_counter()
         wanted = [group for group in self.groups if any(self._key(cell) not in self.kept for cell in group)]
         tasks = [Task(index, tuple(dict(cell) for cell in group)) for index, group in enumerate(wanted)]
-        progress.start(len(self.keys), len(self.kept))
+        ahead = sum(self.study.work(cell) for group in wanted for cell in group if self._key(cell) not in self.kept)
+        progress.start(len(self.keys), len(self.kept), ahead)
         try:
             if tasks:
                 self.common = {**environment(source_file(self.study)), "source": self.source}
@@ -150,7 +151,7 @@ class _Run:
         with closing(engine.results(ship(self.study), tasks)) as results:
             for result in results:
                 for record in self._commit(result):
-                    progress.advance(record.status, label_of(record.cell))
+                    progress.advance(record.status, label_of(record.cell), self.study.work(record.cell))
 
     def _commit(self, result: TaskResult) -> list[Record]:
         """The rows of a group that were missing, in one transaction."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from steppe.core import InputError, KindError, ParameterError, check_integer, check_known
+from steppe.core import InputError, KindError, ParameterError, check_integer, check_known, check_number
 
 from .claims import Claim, Control
 from .grid import Cell, Grid
@@ -66,6 +66,7 @@ class Study:
         controls: Near misses that must be rejected; at least one.
         figures: How to draw it.
         headline: Rows and verdicts (by claim id) → the one sentence from the numbers.
+        cost: Cell → about how much work it is, in any unit > 0, so that the time left can be foreseen.
 
     Raises:
         InputError: A piece is missing, or two pieces contradict each other; the message names both.
@@ -90,6 +91,7 @@ class Study:
     controls: Sequence[Control] = ()
     figures: Sequence[FigureSpec] = ()
     headline: Callable[[Rows, dict[str, Verdict]], str] | None = None
+    cost: Callable[[Mapping[str, Any]], float] | None = None
 
     def __post_init__(self) -> None:
         for name in ("together", "claims", "controls", "figures"):
@@ -140,6 +142,14 @@ class Study:
         for cell in listed:
             found.setdefault(tuple((axis in cell, cell.get(axis)) for axis in self.together), []).append(cell)
         return list(found.values())
+
+    def work(self, cell: Mapping[str, Any]) -> float:
+        """How much work a cell is, in the unit of `cost`; 1 if the study does not say.
+
+        Raises:
+            ParameterError: `cost` gives no number above zero.
+        """
+        return 1.0 if self.cost is None else check_number("cost", self.cost(cell), above=0.0)
 
     def judge(self, rows: Rows) -> tuple[list[Verdict], list[ControlVerdict]]:
         """The verdicts on all claims and all controls, in their order."""

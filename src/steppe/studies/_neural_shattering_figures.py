@@ -34,11 +34,15 @@ def _settings(row: Row, *axes: str) -> str:
     return ", ".join(words + [f"{row[axis]} labels" if axis == "labels" else str(row[axis]) for axis in unusual])
 
 
-def _panels(rows: Rows, axes: Sequence[str], panel: Callable[[str, Rows], Panel]) -> list[Panel]:
+def _some(rows: Rows) -> Rows:
     if not rows:
         raise NotComputedError("no such cell was computed in this run")
+    return rows
+
+
+def _panels(rows: Rows, axes: Sequence[str], panel: Callable[[str, Rows], Panel]) -> list[Panel]:
     every = ("dataset", "labels", "inputs", "target", "network", *axes)
-    found = rows.by(*dict.fromkeys(every))
+    found = _some(rows).by(*dict.fromkeys(every))
     return [panel(_settings(group[0], *axes), group) for group in found.values()]
 
 
@@ -237,7 +241,7 @@ def slack(rows: Rows) -> Figure:
 
 def weight(rows: Rows) -> Figure:
     """The weight near the boundary, exact and from data, and how fast one converges to the other."""
-    found = rows.done.where(experiment="weight")
+    found = _some(rows.done.where(experiment="weight"))
     largest = max(found.values("n"), default=0)
     layers: list[Any] = []
     for (d,), group in found.where(n=largest).by("d").items():
@@ -267,7 +271,7 @@ def weight(rows: Rows) -> Figure:
 
 def hard(rows: Rows) -> Figure:
     """Energy of the hard functions against n, with the theoretical exponent."""
-    found = rows.done.where(experiment="hard").where(lambda row: row["hard_energy"] > 0)
+    found = _some(rows.done.where(experiment="hard").where(lambda row: row["hard_energy"] > 0))
     layers = _against_samples(found, "hard_energy")
     for (d,), group in found.by("d").items():
         x, y = _medians(group, "n", "hard_energy")

@@ -8,7 +8,7 @@ constant of the flatness inequality, the exact constants of caps and of the ball
 slopes, which follow an independent re-run because the paper does not state how long its networks were trained.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from steppe.harness import Cell, Diverged, FigureSpec, Grid, Rows, Slot, Study, Verdict
@@ -227,6 +227,18 @@ def rows(cells: list[Cell]) -> Iterator[tuple[Cell, dict[str, Any] | Diverged]]:
     return computed.rows(cells, list(COLUMNS))
 
 
+def cost(cell: Mapping[str, Any]) -> float:
+    """About the floating-point operations of a cell, measurements included."""
+    experiment, n = cell["experiment"], cell.get("n", 8)
+    if experiment == "weight":
+        return float(6e6 * n)
+    if experiment in ("hard", "inequality"):
+        return 2e10 if experiment == "hard" else 1e9
+    d = cell.get("d") or {"diabetes": 10, "digits": 61, "patches": 48}[cell["dataset"]]
+    per_step = 2 * (2 * d + 3) * (1 if cell["network"] == "shallow-relu" else 7)
+    return float(n * cell["width"] * (cell["steps"] * per_step + (0 if experiment == "sweep" else 1.5e5)))
+
+
 COLUMNS = {
     "clean_error": "mean squared error to the clean targets at the training inputs (label units²)",
     "training_error": "mean squared residual on the noisy labels, without ½ (label units²)",
@@ -368,4 +380,5 @@ STUDY = Study(
         FigureSpec("real-sharpness", figures.real_traces, section="real data"),
     ),
     headline=headline,
+    cost=cost,
 )
