@@ -170,7 +170,7 @@ class LocalEngine:
                         yield result
             return []
         finally:
-            pool.stop()  # type: ignore[no-untyped-call]
+            pool.stop()  # type: ignore[no-untyped-call]  # pebble has no annotations
             pool.join()
 
     def _result(
@@ -192,7 +192,7 @@ class LocalEngine:
 
 
 def _lost() -> BaseException:
-    error: BaseException = pebble.ProcessExpired("the worker process is gone", code=-9)  # type: ignore[no-untyped-call]
+    error: BaseException = pebble.ProcessExpired("the worker process is gone", code=-9)  # type: ignore[no-untyped-call]  # the same
     return error
 
 
