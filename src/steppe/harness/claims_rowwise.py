@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -80,7 +80,22 @@ class _Comparison(Claim):
 
 
 @dataclass(frozen=True)
-class AtMost(_Comparison):
+class _Inequality(_Comparison):
+    slack: int | float = field(default=0.0, kw_only=True)
+    sign: ClassVar[str]
+    direction: ClassVar[int]
+
+    @property
+    def expected(self) -> str:
+        """The inequality."""
+        return f"{name_of(self.left)} {self.sign} {name_of(self.right)}{_tolerance(self.slack, self.rtol)}"
+
+    def _slack(self, left: Any, right: Any) -> Any:
+        return self.direction * (right - left) + self.slack + self.rtol * np.abs(right)
+
+
+@dataclass(frozen=True)
+class AtMost(_Inequality):
     """left ≤ right in every row, up to `slack + rtol·|right|`. Curves are compared entry by entry.
 
     Args:
@@ -90,37 +105,14 @@ class AtMost(_Comparison):
         rtol: Tolerance relative to the right side.
     """
 
-    slack: int | float = field(default=0.0, kw_only=True)
-
-    @property
-    def expected(self) -> str:
-        """The inequality."""
-        return f"{name_of(self.left)} ≤ {name_of(self.right)}{_tolerance(self.slack, self.rtol)}"
-
-    def _slack(self, left: Any, right: Any) -> Any:
-        return right + self.slack + self.rtol * np.abs(right) - left
+    sign, direction = "≤", 1
 
 
 @dataclass(frozen=True)
-class AtLeast(_Comparison):
-    """left ≥ right in every row, up to `slack + rtol·|right|`. Curves are compared entry by entry.
+class AtLeast(_Inequality):
+    """left ≥ right in every row, up to `slack + rtol·|right|`; the arguments of `AtMost`."""
 
-    Args:
-        left: Column, number or function of the row.
-        right: The same.
-        slack: Absolute tolerance.
-        rtol: Tolerance relative to the right side.
-    """
-
-    slack: int | float = field(default=0.0, kw_only=True)
-
-    @property
-    def expected(self) -> str:
-        """The inequality."""
-        return f"{name_of(self.left)} ≥ {name_of(self.right)}{_tolerance(self.slack, self.rtol)}"
-
-    def _slack(self, left: Any, right: Any) -> Any:
-        return left - right + self.slack + self.rtol * np.abs(right)
+    sign, direction = "≥", -1
 
 
 @dataclass(frozen=True)
