@@ -231,7 +231,7 @@ def cost(cell: Mapping[str, Any]) -> float:
     """About the floating-point operations of a cell, measurements included."""
     experiment, n = cell["experiment"], cell.get("n", 8)
     if experiment == "weight":
-        return float(6e6 * n)
+        return float(1e6 * (1 + cell["d"]) * n)
     if experiment in ("hard", "inequality"):
         return 2e10 if experiment == "hard" else 1e9
     d = cell.get("d") or {"diabetes": 10, "digits": 61, "patches": 48}[cell["dataset"]]
