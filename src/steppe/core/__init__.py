@@ -26,7 +26,7 @@ from .errors import (
     StoreError,
     UnknownNameError,
 )
-from .estimates import Estimate
+from .estimates import Estimate, grouped
 from .facts import Fact, Status
 from .seeds import PURPOSES, derived_seed
 from .validation import (
@@ -90,6 +90,7 @@ __all__ = [
     "check_targets",
     "derived_seed",
     "generator",
+    "grouped",
     "refuse_unknown_keywords",
 ]
 

@@ -17,7 +17,8 @@ _WORDS = {
 _HALF_WIDTHS = {"standard error": 1.959963984540054}
 
 
-def _grouped(number: int) -> str:
+def grouped(number: int) -> str:
+    """A whole number with thin spaces between thousands: `24 577`."""
     return f"{number:,}".replace(",", "\u202f")
 
 
@@ -81,7 +82,7 @@ class Estimate:
     def __str__(self) -> str:
         parts = [_WORDS[self.error_kind]] if self.error_kind in _WORDS else []
         if self.products:
-            parts.append(f"{_grouped(self.products)} products")
+            parts.append(f"{grouped(self.products)} products")
         if not self.converged:
             parts.append(f"not converged: {self.reason}")
         if self.convention:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from steppe.core import Batches, DtypeError, KindError, Objective, refuse_unknown_keywords
+from steppe.core import Batches, DtypeError, KindError, Objective, grouped, refuse_unknown_keywords
 from steppe.linalg import SymmetricOperator
 from steppe.networks import ShallowReLU
 
@@ -129,7 +129,7 @@ def build(
     closed = isinstance(model, ShallowReLU) and has_closed_form(model, loss) and weight in (None, "samples")
     if isinstance(model, ShallowReLU) and closed and all(isinstance(batch, tuple) for batch in batches):
         source = ClosedForm(model, loss, batches, dtype=torch.float64 if dtype is None else dtype)
-        mean_of = f"{_grouped(source.samples)} {'sample' if source.samples == 1 else 'samples'}"
+        mean_of = f"{grouped(source.samples)} {'sample' if source.samples == 1 else 'samples'}"
     else:
         source = AutogradCurvature(model, target, batches, check=check)
         if dtype is not None and dtype != source.dtype:
@@ -137,7 +137,7 @@ def build(
                 f"`dtype` must be the model's, {source.dtype}, for products by double backward, got {dtype}; "
                 f"convert model and data with .to({dtype})"
             )
-        number = _grouped(int(source.weight)) if source.weight == int(source.weight) else f"{source.weight:g}"
+        number = grouped(int(source.weight)) if source.weight == int(source.weight) else f"{source.weight:g}"
         mean_of = f"{number} {source.mean_of}" if source.weight != 1 else f"1 {source.mean_of.removesuffix('s')}"
     return CurvatureOperator(source, kind, _convention(target, mean_of, source.size, source.all_parameters))
 
@@ -163,11 +163,7 @@ def kind_of(operator: SymmetricOperator) -> str:
 
 
 def _convention(objective: Objective, mean_of: str, parameters: int, all_parameters: int) -> str:
-    of = f"all {_grouped(parameters)}"
+    of = f"all {grouped(parameters)}"
     if parameters != all_parameters:
-        of = f"{_grouped(parameters)} of {_grouped(all_parameters)}"
+        of = f"{grouped(parameters)} of {grouped(all_parameters)}"
     return f"{objective.convention}, mean of {mean_of}, {of} parameters"
-
-
-def _grouped(number: int) -> str:
-    return f"{number:,}".replace(",", "\u202f")

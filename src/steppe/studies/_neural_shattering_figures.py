@@ -85,7 +85,7 @@ def real_neurons(rows: Rows) -> Figure:
     )
 
 
-def _trace_panel(column: str, label: str, *, scale: Any = "linear") -> Callable[[str, Rows], Panel]:
+def _trace_panel(column: str, label: str) -> Callable[[str, Rows], Panel]:
     def panel(title: str, rows: Rows) -> Panel:
         layers: list[Any] = []
         for row in rows:
@@ -109,23 +109,27 @@ def _trace_panel(column: str, label: str, *, scale: Any = "linear") -> Callable[
         else:
             noise = float(np.mean(rows.column("noise_variance")))
             layers.append(Lines("noise variance", [1, last], [noise, noise], theory=True))
-        return Panel(title, _STEP, Axis(label, scale=scale), layers)
+        return Panel(title, _STEP, Axis(label, scale="log"), layers)
 
     return panel
 
 
-_SHARPNESS = _trace_panel("trace_sharpness", "sharpness (loss/parameter²)", scale="log")
-_CLEAN = _trace_panel("trace_clean_error", "error to clean targets", scale="log")
+_SHARPNESS = _trace_panel("trace_sharpness", "sharpness (loss/parameter²)")
+_CLEAN = _trace_panel("trace_clean_error", "error to clean targets")
+
+
+def _traces(rows: Rows, *axes: str) -> list[Panel]:
+    """Per setting, sharpness on the left and clean error on the right."""
+    pairs = zip(_panels(rows, axes, _SHARPNESS), _panels(rows, axes, _CLEAN), strict=True)
+    return [panel for pair in pairs for panel in pair]
 
 
 def sharpness_traces(rows: Rows) -> Figure:
     """Sharpness and clean error along training, against 2/η and the noise."""
-    found = rows.done.where(experiment="network")
-    pairs = zip(_panels(found, ("recipe", "d"), _SHARPNESS), _panels(found, ("recipe", "d"), _CLEAN), strict=True)
     return Figure(
         "sharpness",
         "At a large step the sharpness settles at 2/η while the network memorises the noise",
-        [panel for pair in pairs for panel in pair],
+        _traces(rows.done.where(experiment="network"), "recipe", "d"),
         caption="Left: sharpness along training; dashed, the limit 2/η. Right: error to the clean targets at the "
         "training inputs; dashed, the variance of the label noise, which an interpolant of the noise reaches.",
         share=False,
@@ -134,12 +138,10 @@ def sharpness_traces(rows: Rows) -> Figure:
 
 def real_traces(rows: Rows) -> Figure:
     """The same on real inputs, at the large step."""
-    found = rows.done.where(experiment="real", recipe="large-step")
-    pairs = zip(_panels(found, ("dataset",), _SHARPNESS), _panels(found, ("dataset",), _CLEAN), strict=True)
     return Figure(
         "real-sharpness",
         "On real inputs: sharpness against 2/η, and how much of the noise is memorised",
-        [panel for pair in pairs for panel in pair],
+        _traces(rows.done.where(experiment="real", recipe="large-step"), "dataset"),
         caption="Large step only. Left: sharpness along training; dashed, 2/η. Right: error to the clean targets; "
         "dashed, the variance of the label noise.",
         share=False,
