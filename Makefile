@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN = .venv/bin
 
-.PHONY: study test test-all check lint types imports docs venv dev
+.PHONY: study test test-all test-fire check lint types imports docs venv dev
 
 study: venv
 	$(BIN)/steppe run neural-shattering
@@ -12,7 +12,10 @@ test: dev lint types imports
 	$(BIN)/python -m pytest -n 2
 
 test-all: dev
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest -m "not gpu and not fire"
+
+test-fire: dev
+	$(BIN)/python -m pytest -m fire
 
 check: test
 

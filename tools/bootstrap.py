@@ -24,6 +24,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 GROUPS = {"run": [], "dev": ["--group", "dev"]}
+EXTRAS = {"run": "data", "dev": "data,dask,ray,slurm"}
 
 
 def pip(*arguments: str) -> None:
@@ -74,7 +75,7 @@ def main(profile: str) -> None:
     pins = (ROOT / "constraints.txt").read_text().split()
     torch = next(pin for pin in pins if pin.startswith("torch=="))
     pip("install", "--quiet", *torch_index(torch), torch)
-    pip("install", "--quiet", "--constraint", "constraints.txt", *GROUPS[profile], "--editable", ".[data]")
+    pip("install", "--quiet", "--constraint", "constraints.txt", *GROUPS[profile], "--editable", f".[{EXTRAS[profile]}]")
     asked_for_cuda = bool(os.environ.get("STEPPE_TORCH_INDEX")) or shutil.which("nvidia-smi")
     if not asked_for_cuda and (found := nvidia_packages()):
         sys.exit(f"CUDA packages were installed although this machine has no NVIDIA GPU: {', '.join(found)}")
