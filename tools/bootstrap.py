@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+KERNELS = ROOT / "kernels"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 GROUPS = {"run": [], "dev": ["--group", "dev"]}
 EXTRAS = {"run": "data", "dev": "data,dask,ray,slurm"}
@@ -50,6 +51,22 @@ def torch_index(requirement: str) -> list[str]:
     return ["--index-url", CPU_INDEX]
 
 
+def kernel_sources() -> list[Path]:
+    return sorted(path for path in KERNELS.rglob("*") if path.is_file() and "build" not in path.parts)
+
+
+def build_kernels() -> None:
+    """The compiled training kernel, where there is a C++ compiler; without it numbers hold and speed does not."""
+    compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+    if compiler is None:
+        print("no C++ compiler found: training falls back to NumPy, slower; see `steppe doctor`", flush=True)
+        return
+    try:
+        pip("install", "--quiet", "--constraint", "constraints.txt", str(KERNELS))
+    except subprocess.CalledProcessError:
+        print("the training kernel could not be built: training falls back to NumPy, slower; see above", flush=True)
+
+
 def nvidia_packages() -> list[str]:
     listed = subprocess.run(
         [str(PYTHON), "-m", "pip", "list", "--format=json"], capture_output=True, check=True, text=True
@@ -60,7 +77,7 @@ def nvidia_packages() -> list[str]:
 def main(profile: str) -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 - the bootstrap itself may be started by an older Python
         sys.exit(f"steppe needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.12 …")
-    inputs = [ROOT / "pyproject.toml", ROOT / "constraints.txt", Path(__file__)]
+    inputs = [ROOT / "pyproject.toml", ROOT / "constraints.txt", Path(__file__), *kernel_sources()]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()
     # A `dev` environment also serves `run`, so its stamp satisfies both.
     stamps = {name: VENV / f".stamp-{name}" for name in GROUPS}
@@ -75,7 +92,10 @@ def main(profile: str) -> None:
     pins = (ROOT / "constraints.txt").read_text().split()
     torch = next(pin for pin in pins if pin.startswith("torch=="))
     pip("install", "--quiet", *torch_index(torch), torch)
-    pip("install", "--quiet", "--constraint", "constraints.txt", *GROUPS[profile], "--editable", f".[{EXTRAS[profile]}]")
+    pip(
+        "install", "--quiet", "--constraint", "constraints.txt", *GROUPS[profile], "--editable", f".[{EXTRAS[profile]}]"
+    )
+    build_kernels()
     asked_for_cuda = bool(os.environ.get("STEPPE_TORCH_INDEX")) or shutil.which("nvidia-smi")
     if not asked_for_cuda and (found := nvidia_packages()):
         sys.exit(f"CUDA packages were installed although this machine has no NVIDIA GPU: {', '.join(found)}")

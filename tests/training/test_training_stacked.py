@@ -10,6 +10,8 @@ from steppe.training import Every, gradient_descent, train_stacked
 from steppe.training.batched import BatchedEngine, descend_batched
 from steppe.training.plan import Plan
 
+pytestmark = pytest.mark.usefixtures("closed_form")
+
 STEP = [0.05, 0.3, 0.1, 0.02, 0.2]
 DECAY = [0.0, 0.1, 0.01, 0.0, 0.05]
 
@@ -115,7 +117,9 @@ def batched(nets, x, y, *, step_size, weight_decay, steps, clip=None, observers=
         Plan.check(step_size=s, steps=steps, weight_decay=w, clip=clip, log_every=None)
         for s, w in zip(step_size, weight_decay, strict=True)
     ]
-    return descend_batched(BatchedEngine(nets, x, y, plans, SquaredLoss()), observers or [[]] * len(nets))
+    return descend_batched(
+        BatchedEngine(nets, x, y, plans, SquaredLoss()), observers or [[]] * len(nets), [None] * len(nets)
+    )
 
 
 @pytest.mark.parametrize(("k", "skip"), [(1, False), (1, True), (3, True)])

@@ -28,6 +28,7 @@ from .errors import (
 )
 from .estimates import Estimate, grouped
 from .facts import Fact, Status
+from .notes import listening, note
 from .seeds import PURPOSES, derived_seed
 from .validation import (
     check_choice,
@@ -91,6 +92,8 @@ __all__ = [
     "derived_seed",
     "generator",
     "grouped",
+    "listening",
+    "note",
     "refuse_unknown_keywords",
 ]
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from .errors import KindError, ParameterError, UnknownNameError
 
+_LONGEST = 200  # characters of a value in a message
+
 
 def check_integer(name: str, value: Any, *, minimum: int | None = None, maximum: int | None = None) -> int:
     """`value` as an int in [minimum, maximum].
@@ -75,7 +77,8 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     names = list(choices)
     if value not in names:
         listed = ", ".join(map(repr, names))
-        raise UnknownNameError(f"`{name}` must be one of {listed}, got {value!r}{_closest(value, names)}")
+        remedy = _closest(value, names) or "; pass one of them"
+        raise UnknownNameError(f"`{name}` must be one of {listed}, got {_shown(value)}{remedy}")
     return str(value)
 
 
@@ -88,8 +91,15 @@ def check_known(name: str, value: Any, known: Iterable[str]) -> str:
     names = list(known)
     if value not in names:
         listed = ", ".join(map(repr, names)) or "none"
-        raise UnknownNameError(f"unknown `{name}` {value!r}{_closest(value, names)}; known: {listed}")
+        raise UnknownNameError(f"unknown `{name}` {_shown(value)}{_closest(value, names)}; known: {listed}")
     return str(value)
+
+
+def _shown(value: Any) -> str:
+    """A value as typed; letters that only look like those of a known name are told apart by their codes."""
+    text = repr(value)
+    shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
+    return shown if text.isascii() or not isinstance(value, str) else f"{shown} ({value[:_LONGEST]!a})"
 
 
 def _closest(value: Any, names: list[str]) -> str:

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from steppe.core import KindError, ShapeError
 
-from .plan import Plan
+from .plan import Plan, Stepwise
 
 
-class AutogradEngine:
+class AutogradEngine(Stepwise):
     """One module in training. `.grad`, `training` flags and frozen parameters stay as they are.
 
     Args:
@@ -67,7 +67,7 @@ class AutogradEngine:
     def gradient_norm(self) -> float:
         """Norm of the last gradient, decay included."""
         pairs = zip(self.gradient, self.parameters, strict=True)
-        return math.sqrt(sum(float((g + self.plan.weight_decay * p).double().square().sum()) for g, p in pairs))
+        return math.sqrt(sum(float((g + self.plan.decay_rate * p).double().square().sum()) for g, p in pairs))
 
     @torch.no_grad()
     def parameter_size(self) -> float:
@@ -84,8 +84,8 @@ class AutogradEngine:
             if norm > plan.clip:
                 factor, clipped = factor * plan.clip / norm, True
         for p, g in zip(self.parameters, self.gradient, strict=True):
-            if plan.weight_decay:
-                p.mul_(1 - plan.step_size * plan.weight_decay)
+            if plan.decay_rate:
+                p.mul_(1 - plan.step_size * plan.decay_rate)
             p.sub_(g, alpha=factor)
         return clipped
 

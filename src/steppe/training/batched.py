@@ -14,6 +14,7 @@ from steppe.core import Logistic
 from steppe.networks import ShallowReLU
 
 from .history import History, Records, State
+from .looks import Looks
 from .observers import Schedule
 from .plan import Plan, call_observers, explosion_limit, has_settled
 
@@ -24,6 +25,7 @@ class _Run:
 
     records: Records
     schedule: Schedule
+    looks: Looks | None = None
     limit: float = math.inf
     first: float = 0.0
     state: State | None = None
@@ -66,7 +68,7 @@ class BatchedEngine:
             return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]
 
         self.step_size = column([p.step_size for p in plans])
-        self.decay = column([p.weight_decay for p in plans])
+        self.decay = column([p.decay_rate for p in plans])
         self.clip = column([math.inf if p.clip is None else p.clip for p in plans])
         self.active = torch.ones_like(self.step_size)
         self.clipped = torch.zeros_like(self.step_size)
@@ -146,11 +148,16 @@ class BatchedEngine:
 
 
 @torch.no_grad()
-def descend_batched(engine: BatchedEngine, observers: Sequence[Sequence[Any]]) -> list[History]:
+def descend_batched(
+    engine: BatchedEngine, observers: Sequence[Sequence[Any]], looks: Sequence[Looks | None]
+) -> list[History]:
     """Run the batch to its end; every network holds the parameters of its last record afterwards."""
     began = time.perf_counter()
     plans = engine.plans
-    runs = [_Run(Records(), Schedule(p.steps, p.log_every, own)) for p, own in zip(plans, observers, strict=True)]
+    runs = [
+        _Run(Records(), Schedule(p.steps, p.log_every, own), look)
+        for p, own, look in zip(plans, observers, looks, strict=True)
+    ]
     due = frozenset().union(*(run.schedule.due for run in runs))
     for step in range(plans[0].steps + 1):
         losses = engine.evaluate()
@@ -179,6 +186,8 @@ def _record(engine: BatchedEngine, run: _Run, index: int, step: int, numbers: tu
     elif step in run.schedule.due:
         run.records.open(step, loss)
         engine.publish(index)
+        if run.looks:
+            run.records.add(run.looks.found(gradient_norm=norm, clipped=int(engine.clipped[index])))
         with torch.enable_grad():
             stop = call_observers(run.schedule, step, engine.networks[index], run.records)
         if stop is not None:
@@ -195,5 +204,5 @@ def _history(engine: BatchedEngine, run: _Run, index: int, clipped: int, seconds
         step=records.step, loss=records.loss, columns=records.columns, state=run.state or "finished",
         reason=run.reason or f"all {plan.steps} steps were done", steps=records.step[-1], clipped=clipped,
         seconds=seconds, backend=engine.backend, convention=engine.loss.convention, step_size=plan.step_size,
-        weight_decay=plan.weight_decay,
+        weight_decay=plan.weight_decay, decay=plan.decay,
     )  # fmt: skip

@@ -22,7 +22,7 @@ from torch import Tensor
 from steppe.core import Logistic, SquaredLoss
 from steppe.networks import ShallowReLU
 
-from .plan import Plan
+from .plan import Plan, Stepwise
 
 # Bytes of one neurons × samples array; a block at work takes three of them. Measured best on 1 MB of second-level cache
 # per core, and flat from a quarter to twice of it.
@@ -46,22 +46,12 @@ def _logistic(f: Any, y: Any) -> float:
 _LOSSES: dict[type, Callable[[Any, Any], float]] = {SquaredLoss: _squared, Logistic: _logistic}
 
 
-def has_closed_form(network: Any, loss: Any) -> bool:
-    """Whether the network and the loss are exactly those with closed-form gradients."""
-    return (
-        type(network) is ShallowReLU
-        and type(loss) in _LOSSES
-        and all(p.requires_grad for p in network.parameters())
-        and not (network._forward_hooks or network._forward_pre_hooks)
-    )
-
-
 def block_size(n: int, width: int, itemsize: int) -> int:
     """Samples that go through a step together; a function of the sizes alone."""
     return min(n, max(64, _BLOCK_BYTES // (itemsize * (width + 1))))
 
 
-class ClosedFormEngine:
+class ClosedFormEngine(Stepwise):
     """One shallow ReLU network in training.
 
     Costs per step 2nm(2d + 3) flops for one output and 2nm(2d + 2 + 3k) for several; memory of one block.
@@ -201,7 +191,7 @@ class ClosedFormEngine:
     def gradient_norm(self) -> float:
         """Norm of the last gradient, decay included."""
         self.W[-1, -1] = 0
-        total = self._gradient / self._n + self.plan.weight_decay * self._parameters
+        total = self._gradient / self._n + self.plan.decay_rate * self._parameters
         self.W[-1, -1] = 1
         return float(np.linalg.norm(total.astype(np.float64)))
 
@@ -222,8 +212,8 @@ class ClosedFormEngine:
                 norm = float(np.linalg.norm(gradient.astype(np.float64))) / self._n
             if norm > plan.clip:
                 factor, clipped = factor * plan.clip / norm, True
-        if plan.weight_decay:
-            self._parameters *= 1 - plan.step_size * plan.weight_decay
+        if plan.decay_rate:
+            self._parameters *= 1 - plan.step_size * plan.decay_rate
         gradient *= factor
         self._parameters -= gradient
         self.W[-1, -1] = 1

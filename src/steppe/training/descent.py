@@ -23,12 +23,26 @@ from steppe.networks import ShallowReLU
 
 from .autograd import AutogradEngine
 from .batched import BatchedEngine, descend_batched
-from .closed_form import ClosedFormEngine, has_closed_form
+from .closed_form import ClosedFormEngine
+from .compiled import CompiledEngine
 from .history import History
+from .looks import Column, Looks
 from .observers import Observer
-from .plan import Engine, Plan, descend
+from .paths import has_closed_form, note_path, path_of
+from .plan import Decay, Engine, Plan, Run, descend, descend_together
 
-_KEYWORDS = ["step_size", "steps", "weight_decay", "clip", "loss", "observers", "log_every"]
+_KEYWORDS = [
+    "step_size",
+    "steps",
+    "weight_decay",
+    "decay",
+    "clip",
+    "loss",
+    "observers",
+    "log_every",
+    "columns",
+    "clean",
+]
 
 
 def gradient_descent(
@@ -43,14 +57,19 @@ def gradient_descent(
     loss: Any = SquaredLoss(),  # noqa: B008 - a frozen value
     observers: Iterable[Observer] = (),
     log_every: int | None = None,
+    decay: Decay = "coupled",
+    columns: Sequence[Column] = (),
+    clean: Tensor | None = None,
     **unknown: Any,
 ) -> History:
     """Full-batch gradient descent θ ← θ − η (∇L(θ) + λθ), in place.
 
-    A `ShallowReLU` with `SquaredLoss` or `Logistic` uses closed-form gradients (NumPy on the CPU, batched products
-    elsewhere); frozen parameters, forward hooks, other losses and other modules go through autograd. The path
-    depends on the kind of model, loss, dtype and device alone, and `History.backend` names it. On one machine with a
-    fixed number of threads the result is the same bit for bit on every run.
+    A `ShallowReLU` with `SquaredLoss` or `Logistic` uses closed-form gradients: on the CPU the compiled kernel of the
+    package `steppe-kernels` (at most 64 inputs, and outputs · (inputs + 1) ≤ 96 if there are several outputs) or else
+    NumPy, elsewhere batched products; frozen parameters, forward hooks, other losses and other modules go through
+    autograd. The path depends on the kind of model, loss, dtype, device and sizes alone, and `History.backend` names
+    it; paths agree to rounding. On one machine with a fixed number of threads the result is the same bit for bit on
+    every run.
 
     Args:
         network: Any module [n, …] → [n, k]; `.grad`, `training` flags and frozen parameters are left alone.
@@ -67,6 +86,12 @@ def gradient_descent(
             lost. Raising `StopTraining` ends the run.
         log_every: Period of the records; None records at most 200 steps, evenly on a logarithmic scale, and every
             step of a run shorter than 200.
+        decay: `"coupled"`: λθ is added to the gradient, so a step shrinks θ by ηλ. `"decoupled"`: a step shrinks θ by λ
+            whatever η (Loshchilov & Hutter 2019); for a constant step the same as coupled decay of λ/η.
+        columns: What to record besides the loss: `"gradient_norm"` (decay included), `"clipped"` (updates so far),
+            `"live_neurons"` (active on at least one sample; of a `ShallowReLU`).
+        clean: Noiseless targets of the shape of the outputs; records `"clean_error"`, the mean over samples of
+            ‖f(x) − clean‖².
         **unknown: Refused, with the keyword to use instead.
 
     Returns:
@@ -90,13 +115,11 @@ def gradient_descent(
     refuse_unknown_keywords("gradient_descent", unknown, _KEYWORDS)
     _require("gradient_descent", step_size=step_size, steps=steps)
     _check_network(network)
-    plan = Plan.check(step_size=step_size, steps=steps, weight_decay=weight_decay, clip=clip, log_every=log_every)
+    plan = Plan.check(
+        step_size=step_size, steps=steps, weight_decay=weight_decay, clip=clip, log_every=log_every, decay=decay
+    )
     _check_data(network, x, y, loss)
-    observers = list(observers)
-    if has_closed_form(network, loss) and not _on_numpy(network):
-        assert isinstance(network, ShallowReLU)
-        return descend_batched(BatchedEngine([network], x[None], y[None], [plan], loss), [observers])[0]
-    return _descend_alone(network, x, y, plan, loss, observers)
+    return _trained([network], [x], [y], [plan], loss, [list(observers)], [Looks(columns, network, x, clean)])[0]
 
 
 def train_stacked(
@@ -111,12 +134,16 @@ def train_stacked(
     loss: Any = SquaredLoss(),  # noqa: B008 - a frozen value
     observers: Sequence[Any] = (),
     log_every: int | None = None,
+    decay: Decay = "coupled",
+    columns: Sequence[Column] = (),
+    clean: Tensor | None = None,
     **unknown: Any,
 ) -> list[History]:
     """`gradient_descent` on r networks of one shape in one call, each in place.
 
-    On the CPU the networks pass one after the other, each with all its arrays in the cache, which is faster than
-    batched products; the numbers of a network do not depend on its companions or their order, bit for bit. On other
+    On the CPU every network is trained by itself, with all its arrays in the cache, which is faster than batched
+    products; with the compiled kernel as many at a time as torch has threads, and observers are still called one by
+    one. The numbers of a network do not depend on its companions, their order or the threads, bit for bit. On other
     devices all take a step together in batched products; there a run is judged diverged or settled at records only.
 
     Args:
@@ -131,6 +158,9 @@ def train_stacked(
         observers: As in `gradient_descent`, called for every network as (step, network); or r such sequences, one
             for each network, for observers that keep state.
         log_every: As in `gradient_descent`.
+        decay: As in `gradient_descent`.
+        columns: As in `gradient_descent`.
+        clean: Noiseless targets shared by all, [n, k], or [r, n, k]; as in `gradient_descent`.
         **unknown: Refused, with the keyword to use instead.
 
     Returns:
@@ -154,38 +184,47 @@ def train_stacked(
         "clip": _per_run("clip", clip, r),
     }
     plans = [
-        Plan.check(steps=steps, log_every=log_every, **{name: values[i] for name, values in options.items()})
+        Plan.check(steps=steps, log_every=log_every, decay=decay, **{k: values[i] for k, values in options.items()})
         for i in range(r)
     ]
-    closed = all(has_closed_form(network, loss) for network in networks)
     xs, ys = _per_run_data("x", x, r), _per_run_data("y", y, r)
+    cleans = [None] * r if clean is None else _per_run_data("clean", clean, r)
     for network, own_x, own_y in zip(networks, xs, ys, strict=True):
         _check_data(network, own_x, own_y, loss)
-    own_observers = _per_run_observers(observers, r)
-    if closed and not _on_numpy(networks[0]):
-        engine = BatchedEngine(networks, torch.stack(xs), torch.stack(ys), plans, loss)
-        return descend_batched(engine, own_observers)
-    return [
-        _descend_alone(network, own_x, own_y, plan, loss, own)
-        for network, own_x, own_y, plan, own in zip(networks, xs, ys, plans, own_observers, strict=True)
-    ]
+    looks = [Looks(columns, *own) for own in zip(networks, xs, cleans, strict=True)]
+    return _trained(networks, xs, ys, plans, loss, _per_run_observers(observers, r), looks)
 
 
-def _descend_alone(
-    network: nn.Module, x: Tensor, y: Tensor, plan: Plan, loss: Any, observers: Sequence[Observer]
-) -> History:
+def _trained(
+    networks: Sequence[Any], xs: Sequence[Tensor], ys: Sequence[Tensor], plans: Sequence[Plan], loss: Any,
+    observers: Sequence[Sequence[Observer]], looks: Sequence[Looks],
+) -> list[History]:  # fmt: skip
+    """Networks of one shape, by the path that suits them all."""
+    paths = {path_of(network, loss) for network in networks}
+    if paths == {"torch-batched"}:
+        engine = BatchedEngine(networks, torch.stack(list(xs)), torch.stack(list(ys)), plans, loss)
+        note_path(engine.backend)
+        return descend_batched(engine, observers, looks)
+    each = list(zip(networks, xs, ys, plans, observers, looks, [loss] * len(networks), strict=True))
+    threads = min(torch.get_num_threads(), len(each))
+    if paths == {"kernel"} and threads > 1:
+        return descend_together([_run(*own) for own in each], threads)
     with np.errstate(over="ignore", invalid="ignore"):
-        if has_closed_form(network, loss):
-            assert isinstance(network, ShallowReLU)
-            engine: Engine = ClosedFormEngine(network, x, y, plan, loss)
-        else:
-            engine = AutogradEngine(network, x, y, plan, loss)
-        return descend(engine, network, plan, observers)
+        return [descend(_run(*own)) for own in each]
 
 
-def _on_numpy(network: nn.Module) -> bool:
-    first = next(network.parameters())
-    return first.device.type == "cpu" and first.dtype in (torch.float32, torch.float64)
+def _run(
+    network: nn.Module, x: Tensor, y: Tensor, plan: Plan, observers: Sequence[Observer], looks: Looks, loss: Any
+) -> Run:
+    path = path_of(network, loss)
+    engine: Engine
+    if path in ("kernel", "numpy"):
+        assert isinstance(network, ShallowReLU)
+        engine = (CompiledEngine if path == "kernel" else ClosedFormEngine)(network, x, y, plan, loss)
+    else:
+        engine = AutogradEngine(network, x, y, plan, loss)
+    note_path(engine.backend)
+    return Run(engine, network, plan, observers, looks)
 
 
 def _require(function: str, **values: Any) -> None:

@@ -14,7 +14,8 @@ class History:
     Attributes:
         step: Numbers of updates done before each record, ascending; the first is 0.
         loss: Training loss at those steps, always finite, without the weight-decay term.
-        columns: What the observers returned, by name, aligned with `step`; None where nothing was measured.
+        columns: What was recorded besides the loss and what the observers returned, by name, aligned with `step`; None
+            where nothing was measured.
         state: `"finished"`: all steps were done. `"settled"`: the gradient (decay included) fell below 1e-12
             (float64) or 1e-6 (other dtypes) of its first norm at a record, or the update below the rounding of the
             parameters, and the run ended there. `"diverged"`: the loss was not finite or exceeded
@@ -24,11 +25,12 @@ class History:
         steps: Updates that were done and kept; after divergence those up to the last record.
         clipped: How many updates (of those done, kept or not) the clipping shortened.
         seconds: Wall time, observers included. Of a batched run, that of the whole batch.
-        backend: `"numpy"` (closed form on the CPU), `"torch-batched"` (closed form, one launch for many networks) or
-            `"autograd"`.
+        backend: `"kernel-avx512"`, `"kernel-avx2"` or `"kernel-plain"` (closed form on the CPU, compiled), `"numpy"`
+            (closed form on the CPU), `"torch-batched"` (closed form, one launch for many networks) or `"autograd"`.
         convention: The loss in words.
         step_size: η.
         weight_decay: λ.
+        decay: `"coupled"` (λθ added to the gradient) or `"decoupled"` (θ shrinks by λ per step).
     """
 
     step: list[int]
@@ -43,6 +45,7 @@ class History:
     convention: str
     step_size: float
     weight_decay: float = 0.0
+    decay: str = "coupled"
 
     @property
     def final_loss(self) -> float:

@@ -19,7 +19,13 @@ _ROOMS = (
     "report", "stats", "studies", "theory", "training", "workflow",
 )  # fmt: skip
 _PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "plotly", "matplotlib", "pebble", "safetensors")
-_EXTRAS = {"pandas": "StudyResult.to_pandas()", "pyarrow": "steppe export --format parquet"}
+_EXTRAS = {  # package → extra and purpose
+    "pandas": ("data", "StudyResult.to_pandas()"),
+    "pyarrow": ("data", "steppe export --format parquet"),
+    "distributed": ("dask", "run --on dask://…"),
+    "ray": ("ray", "run --on ray://…"),
+    "submitit": ("slurm", "run --on slurm:…"),
+}
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _LITTLE_DISK = 1 << 30
 
@@ -57,8 +63,9 @@ def diagnose(folder: str | os.PathLike[str] = ".") -> list[Finding]:
         *_torch(),
         _blas(),
         _processors(),
+        _kernels(),
         *_disk(Path(folder)),
-        *(_extra(name, purpose) for name, purpose in _EXTRAS.items()),
+        *(_extra(name, *given) for name, given in _EXTRAS.items()),
         _browser(),
         *_rooms(),
     ]
@@ -109,6 +116,23 @@ def _processors() -> Finding:
     return Finding("CPU", f"{usable} of {os.cpu_count()} cores usable, OMP_NUM_THREADS {threads}")
 
 
+def _kernels() -> Finding:
+    remedy = "with a C++ compiler: pip install ./kernels"
+    if os.environ.get("STEPPE_KERNELS") == "off":
+        return Finding("training kernel", "switched off by STEPPE_KERNELS=off; NumPy trains, slower")
+    try:
+        sets = importlib.import_module("steppe_kernels").instruction_sets()
+    except ModuleNotFoundError:
+        return Finding(
+            "training kernel", "not installed; NumPy trains, the same to rounding but slower", "warning", remedy
+        )
+    except Exception as error:
+        return Finding("training kernel", f"{type(error).__name__}: {error}", "broken", f"rebuild it; {remedy}")
+    return Finding(
+        "training kernel", f"steppe-kernels {_version('steppe-kernels')}, {sets[0]} (runs {', '.join(sets)})"
+    )
+
+
 def _disk(folder: Path) -> list[Finding]:
     place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     free = shutil.disk_usage(place).free
@@ -125,10 +149,10 @@ def _disk(folder: Path) -> list[Finding]:
     return findings
 
 
-def _extra(name: str, purpose: str) -> Finding:
+def _extra(name: str, extra: str, purpose: str) -> Finding:
     found = _version(name)
     if found is None:
-        return Finding(name, f"not installed (for {purpose})", "ok", "pip install 'steppe[data]'")
+        return Finding(name, f"not installed (for {purpose})", "ok", f"pip install 'steppe[{extra}]'")
     return Finding(name, found)
 
 

@@ -1,0 +1,150 @@
+// The Python module: arrays in, numbers out, the interpreter free meanwhile.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "descent.hpp"
+
+namespace nb = nanobind;
+using steppe::Descent;
+using steppe::Loss;
+using steppe::Parameters;
+using steppe::Shape;
+
+template <class T> using Vector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <class T> using Matrix = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+static std::vector<std::string> instruction_sets() {
+    std::vector<std::string> found;
+#if defined(STEPPE_X86)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma"))
+        found.push_back("avx512");
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back("avx2");
+#endif
+    found.push_back("plain");
+    return found;
+}
+
+static void demand(bool condition, const char* message) {
+    if (!condition) throw nb::value_error(message);
+}
+
+template <class T>
+std::unique_ptr<Descent<T>> make(const std::string& isa, Shape shape, Parameters<const T> from, const T* x, const T* y,
+                                 Loss loss) {
+#if defined(STEPPE_X86)
+    if (isa == "avx512") return avx512::make(shape, from, x, y, loss);
+    if (isa == "avx2") return avx2::make(shape, from, x, y, loss);
+#endif
+    return plain::make(shape, from, x, y, loss);
+}
+
+// One network in training, with the shapes against which every array that comes in later is checked.
+template <class T> class Bound {
+  public:
+    Bound(Matrix<const T> w, Vector<const T> b, Matrix<const T> v, Vector<const T> output_bias,
+          std::optional<Matrix<const T>> skip, Matrix<const T> x, Matrix<const T> y, const std::string& loss,
+          const std::optional<std::string>& instruction_set)
+        : shape{x.shape(0), x.shape(1), w.shape(0), v.shape(0), skip.has_value()} {
+        demand(shape.n > 0 && shape.d > 0 && shape.m > 0 && shape.k > 0, "every array must have at least one entry");
+        demand(w.shape(1) == shape.d, "w must be [m, d] and x [n, d]");
+        demand(b.shape(0) == shape.m && v.shape(1) == shape.m, "b must be [m] and v [k, m]");
+        demand(output_bias.shape(0) == shape.k, "output_bias must be [k]");
+        demand(!skip || (skip->shape(0) == shape.k && skip->shape(1) == shape.d), "skip must be [k, d]");
+        demand(y.shape(0) == shape.n && y.shape(1) == shape.k, "y must be [n, k]");
+        demand(loss == "squared" || loss == "logistic", "loss must be 'squared' or 'logistic'");
+        const std::vector<std::string> known = instruction_sets();
+        isa = instruction_set.value_or(known.front());
+        bool runs = false;
+        for (const std::string& name : known) runs = runs || name == isa;
+        demand(runs, "this processor does not run that instruction set");
+        const Parameters<const T> from{w.data(), b.data(), v.data(), output_bias.data(), skip ? skip->data() : nullptr};
+        network = make<T>(isa, shape, from, x.data(), y.data(), loss == "squared" ? Loss::squared : Loss::logistic);
+    }
+
+    double evaluate() {
+        nb::gil_scoped_release free;
+        return network->evaluate();
+    }
+
+    std::tuple<std::size_t, std::size_t, double> descend(std::size_t steps, double step_size, double keep, double clip,
+                                                         double limit) {
+        nb::gil_scoped_release free;
+        const steppe::Progress done = network->descend(steps, step_size, keep, clip, limit);
+        return {done.steps, done.clipped, done.loss};
+    }
+
+    std::tuple<double, std::size_t> look(std::optional<Matrix<const T>> clean) {
+        demand(!clean || (clean->shape(0) == shape.n && clean->shape(1) == shape.k), "clean must be [n, k]");
+        const T* data = clean ? clean->data() : nullptr;
+        nb::gil_scoped_release free;
+        const steppe::Look seen = network->look(data);
+        return {seen.clean_error, seen.live};
+    }
+
+    void read(Matrix<T> w, Vector<T> b, Matrix<T> v, Vector<T> output_bias, std::optional<Matrix<T>> skip) {
+        network->read(places(w, b, v, output_bias, skip));
+    }
+
+    void read_gradient(Matrix<T> w, Vector<T> b, Matrix<T> v, Vector<T> output_bias, std::optional<Matrix<T>> skip) {
+        network->read_gradient(places(w, b, v, output_bias, skip));
+    }
+
+    const Shape shape;
+    std::string isa;
+    std::unique_ptr<Descent<T>> network;
+
+  private:
+    Parameters<T> places(Matrix<T>& w, Vector<T>& b, Matrix<T>& v, Vector<T>& output_bias,
+                         std::optional<Matrix<T>>& skip) const {
+        demand(w.shape(0) == shape.m && w.shape(1) == shape.d && b.shape(0) == shape.m, "w must be [m, d] and b [m]");
+        demand(v.shape(0) == shape.k && v.shape(1) == shape.m, "v must be [k, m]");
+        demand(output_bias.shape(0) == shape.k, "output_bias must be [k]");
+        demand(skip.has_value() == shape.skip, "skip must be given exactly where the network has one");
+        demand(!skip || (skip->shape(0) == shape.k && skip->shape(1) == shape.d), "skip must be [k, d]");
+        return {w.data(), b.data(), v.data(), output_bias.data(), skip ? skip->data() : nullptr};
+    }
+};
+
+template <class T> void bind(nb::module_& module, const char* name) {
+    // No silent conversion: a copy would cost time, and of an array to be filled it would be filled instead.
+    const auto array = [](const char* argument) { return nb::arg(argument).noconvert(); };
+    const auto w = array("w"), b = array("b"), v = array("v"), bias = array("output_bias");
+    const auto x = array("x"), y = array("y");
+    const auto skip = nb::arg("skip").noconvert().none();
+    using namespace nb::literals;
+    nb::class_<Bound<T>>(module, name)
+        .def(nb::init<Matrix<const T>, Vector<const T>, Matrix<const T>, Vector<const T>,
+                      std::optional<Matrix<const T>>, Matrix<const T>, Matrix<const T>, const std::string&,
+                      const std::optional<std::string>&>(),
+             w, b, v, bias, skip, x, y, "loss"_a = "squared", "instruction_set"_a = nb::none())
+        .def_prop_ro("instruction_set", [](const Bound<T>& self) { return self.isa; })
+        .def("evaluate", &Bound<T>::evaluate)
+        .def("descend", &Bound<T>::descend, "steps"_a, "step_size"_a, "keep"_a, "clip"_a, "limit"_a)
+        .def("look", &Bound<T>::look, nb::arg("clean").noconvert().none() = nb::none())
+        .def("gradient_norm", [](const Bound<T>& self, double decay) { return self.network->gradient_norm(decay); })
+        .def("parameter_norm", [](const Bound<T>& self) { return self.network->parameter_norm(); })
+        .def("read", &Bound<T>::read, w, b, v, bias, skip)
+        .def("read_gradient", &Bound<T>::read_gradient, w, b, v, bias, skip)
+        .def("save", [](Bound<T>& self) { self.network->save(); })
+        .def("restore", [](Bound<T>& self) { self.network->restore(); });
+}
+
+NB_MODULE(_kernels, module) {
+    bind<float>(module, "Descent32");
+    bind<double>(module, "Descent64");
+    module.def("instruction_sets", &instruction_sets);
+}

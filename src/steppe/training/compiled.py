@@ -1,0 +1,97 @@
+"""Full-batch gradient descent on one shallow ReLU network by the compiled kernel of the package `steppe-kernels`."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steppe.core import Logistic
+from steppe.networks import ShallowReLU
+
+from .paths import kernels
+from .plan import Plan
+
+
+class CompiledEngine:
+    """One shallow ReLU network in training; many steps per call, and the interpreter free meanwhile.
+
+    Costs per step and pair of neuron and sample d + k multiply-adds and k(d + 1) additions, on vectors of numbers;
+    memory of the data, the parameters and one tile of samples.
+
+    Args:
+        network: The network, float32 or float64, on the CPU.
+        x: Inputs [n, d].
+        y: Targets [n, k].
+        plan: Checked options.
+        loss: `SquaredLoss` or `Logistic`.
+        instruction_set: One of `steppe_kernels.instruction_sets()`; the fastest if None.
+    """
+
+    def __init__(
+        self, network: ShallowReLU, x: Tensor, y: Tensor, plan: Plan, loss: Any, instruction_set: str | None = None
+    ) -> None:
+        module = kernels()
+        kind = module.Descent32 if network.w.dtype == torch.float32 else module.Descent64
+        self.network, self.plan, self.dtype, self.convention = network, plan, network.w.dtype, loss.convention
+        name = "logistic" if isinstance(loss, Logistic) else "squared"
+        self._kernel = kind(*self._arrays(), _array(x), _array(y), name, instruction_set)
+        self.backend = f"kernel-{self._kernel.instruction_set}"
+
+    def _arrays(self) -> list[Any]:
+        net = self.network
+        return [None if p is None else _array(p) for p in (net.w, net.b, net.v, net.output_bias, net.skip)]
+
+    def evaluate(self) -> float:
+        """Loss at the present parameters; leaves the gradient, without decay, in the engine."""
+        return float(self._kernel.evaluate())
+
+    def descend(self, steps: int, limit: float) -> tuple[int, float, int]:
+        """Update and evaluate `steps` times, or until the loss exceeds the limit: steps done, last loss, clipped."""
+        plan = self.plan
+        clip = math.inf if plan.clip is None else plan.clip
+        keep = 1 - plan.step_size * plan.decay_rate
+        done, clipped, loss = self._kernel.descend(steps, plan.step_size, keep, clip, limit)
+        return done, loss, clipped
+
+    def gradient_norm(self) -> float:
+        """Norm of the last gradient, decay included."""
+        return float(self._kernel.gradient_norm(self.plan.decay_rate))
+
+    def parameter_size(self) -> float:
+        """Root mean square of the present parameters."""
+        return float(self._kernel.parameter_norm()) / math.sqrt(sum(p.numel() for p in self.network.parameters()))
+
+    def look(self, clean: Tensor | None) -> tuple[float, int]:
+        """Mean squared distance of the outputs to `clean` (0 without it), and how many neurons are active anywhere."""
+        error, live = self._kernel.look(None if clean is None else _array(clean))
+        return float(error), int(live)
+
+    def publish(self) -> None:
+        """Write the present parameters into the network."""
+        arrays = [None if a is None else np.empty_like(a) for a in self._arrays()]
+        self._kernel.read(*arrays)
+        net = self.network
+        with torch.no_grad():
+            for parameter, values in zip((net.w, net.b, net.v, net.output_bias, net.skip), arrays, strict=True):
+                if parameter is not None:
+                    parameter.copy_(torch.from_numpy(values))
+
+    def gradient(self) -> list[Any]:
+        """The last gradient, without decay, in the shapes of w, b, v, the output bias and the skip matrix (or None)."""
+        arrays = [None if a is None else np.empty_like(a) for a in self._arrays()]
+        self._kernel.read_gradient(*arrays)
+        return arrays
+
+    def save(self) -> None:
+        """Remember the present parameters."""
+        self._kernel.save()
+
+    def restore(self) -> None:
+        """Return to the remembered parameters."""
+        self._kernel.restore()
+
+
+def _array(tensor: Tensor) -> Any:
+    return np.ascontiguousarray(tensor.detach().numpy())
