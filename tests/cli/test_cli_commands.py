@@ -40,12 +40,12 @@ def folder(tmp_path_factory):
 def test_help_lists_every_command_and_the_exit_codes(capsys):
     code, out, _ = told(capsys, "--help")
     assert code == 0
-    for command in ("list", "show", "run", "judge", "export", "check", "rates", "doctor"):
+    for command in ("list", "show", "run", "judge", "diff", "export", "check", "rates", "doctor"):
         assert f" {command} " in out
     assert "4 a cell crashed without a valid row" in " ".join(out.split())
 
 
-@pytest.mark.parametrize("command", ["list", "show", "run", "judge", "export", "check", "rates", "doctor"])
+@pytest.mark.parametrize("command", ["list", "show", "run", "judge", "diff", "export", "check", "rates", "doctor"])
 def test_every_command_explains_itself(capsys, command):
     code, out, err = told(capsys, command, "--help")
     assert (code, err) == (0, "")
@@ -257,7 +257,7 @@ def test_tensors_of_another_network_are_refused_by_name(capsys, network_and_data
         (["run", TOY, "--where", "seed>99"], "no cell of toy is left"),
         (["run", TOY, "--workers", "0"], "`workers` must be ≥ 1, got 0"),
         (["run", TOY, "--workers", "two"], 'unable to convert "two" into int'),
-        (["run", TOY, "--on", "ray"], "`on` must be 'local' or 'local:N'"),
+        (["run", TOY, "--on", "cloud"], "`on` must be 'local'"),
         (["run", TOY, "--quick", "--full"], "exclude each other"),
         (["run", "./nothing.py"], "is no file"),
         (["rates", "--d", "0"], "`d` must be ≥ 1, got 0"),

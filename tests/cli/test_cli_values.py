@@ -2,9 +2,10 @@ import math
 
 import pytest
 
-from steppe.cli.progress import TimeLeft, in_words
+from steppe.cli.progress import in_words
 from steppe.cli.values import axis_values, numbers
 from steppe.core import InputError, ParameterError
+from steppe.harness import TimeLeft
 
 
 def test_settings_become_json_scalars_and_text():

@@ -61,6 +61,15 @@ def test_names_suggest_the_closest():
         check_known("study", "neural", ["neural-net", "x"])
 
 
+def test_letters_that_only_look_alike_are_told_apart_and_long_values_cut():
+    with pytest.raises(UnknownNameError, match=r"'fаir' \('f\\u0430ir'\); did you mean 'fair'"):
+        check_known("part", "f\u0430ir", ["fair"])
+    with pytest.raises(
+        UnknownNameError, match=r"`size` must be one of 'quick', got 'x{199}… \(10002 characters\); pass"
+    ):
+        check_choice("size", "x" * 10_000, ["quick"])
+
+
 def test_keywords_of_other_libraries_are_translated():
     with pytest.raises(KindError, match=r"does not know the keyword `lr` \(got lr=0.1\); pass `step_size=0.1` instead"):
         refuse_unknown_keywords("gradient_descent", {"lr": 0.1}, ["step_size", "steps"])

@@ -7,7 +7,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"(<!-- takes a minute -->\n)?```python\n(.*?)```", re.DOTALL)
-PAGES = ["README.md", "docs/quickstart.md", "docs/howto/check-a-network.md", "docs/howto/your-data.md"]
+PAGES = [
+    "README.md",
+    "docs/quickstart.md",
+    "docs/howto/check-a-network.md",
+    "docs/howto/compare-runs.md",
+    "docs/howto/your-data.md",
+    "docs/howto/watch-a-sweep.md",
+]
 
 
 def blocks(page):

@@ -50,18 +50,18 @@ def test_one_and_two_workers_and_any_order_give_the_same_bytes(tmp_path):
     study = toy(row=None, rows=stacked, together=("d",))
     results = []
     for index, (workers, cells) in enumerate([(1, study.cells()), (2, study.cells()), (2, study.cells()[::-1])]):
-        _, records = run(study, tmp_path / str(index), cells=cells, workers=workers)
+        _, records = run(study, tmp_path / str(index), cells=cells, workers=workers, stack=None)
         results.append({key: record.result for key, record in records.items()})
     assert results[0] == results[1] == results[2]
 
 
-def test_a_group_is_computed_whole_after_a_resume_and_only_missing_rows_are_written(tmp_path):
+def test_without_a_stack_a_group_is_computed_whole_after_a_resume_and_only_missing_rows_are_written(tmp_path):
     study = toy(row=None, rows=stacked, together=("d",))
-    _, whole = run(study, tmp_path / "whole")
+    _, whole = run(study, tmp_path / "whole", stack=None)
     with Store(tmp_path / "part") as store:
         kept = [record for record in whole.values() if record.cell["seed"] == 0]
         store.write(study, [dataclasses.replace(record, provenance={"mark": 1}) for record in kept])
-    summary, records = run(study, tmp_path / "part")
+    summary, records = run(study, tmp_path / "part", stack=None)
     assert (summary.reused, summary.computed) == (2, 4)
     assert {k: r.result for k, r in records.items()} == {k: r.result for k, r in whole.items()}
     assert sum("mark" in record.provenance for record in records.values()) == 2
@@ -75,7 +75,7 @@ def test_trouble_in_one_cell_stays_in_that_cell(tmp_path):
         def start(self, total, done, work):
             heard.append(("start", total, done))
 
-        def advance(self, status, label, work):
+        def advance(self, status, label, work, *, seconds, reason):
             heard.append((status, label))
 
         def finish(self):
@@ -164,7 +164,7 @@ def test_studies_made_on_the_spot_travel_by_value(tmp_path):
 
 def test_nothing_to_compute_starts_no_process(tmp_path, monkeypatch):
     run(toy(), tmp_path)
-    monkeypatch.setattr("steppe.harness.runner.LocalEngine", None)
+    monkeypatch.setattr("steppe.harness.runner.engine_at", None)
     assert run(toy(), tmp_path)[0].reused == 6
     assert run(toy(), tmp_path, cells=[])[0].total == 0
 

@@ -246,6 +246,17 @@ def test_the_path_follows_from_kind_and_size_alone(monkeypatch):
     assert path() == "numpy"
 
 
+@pytest.mark.door
+def test_an_instruction_set_can_be_asked_for(monkeypatch):
+    network, x, y = problem(9, 2, 4)
+    for name in INSTRUCTIONS:
+        monkeypatch.setenv("STEPPE_KERNELS", name)
+        assert gradient_descent(network.copy(), x, y, step_size=0.1, steps=3).backend == f"kernel-{name}"
+    monkeypatch.setenv("STEPPE_KERNELS", "avx7")
+    with pytest.raises(ValueError, match="STEPPE_KERNELS"):
+        gradient_descent(network, x, y, step_size=0.1, steps=3)
+
+
 def test_the_path_is_noted_for_the_provenance():
     network, x, y = problem(9, 2, 4)
     with listening() as notes:

@@ -3,6 +3,7 @@ import dataclasses
 import json
 import sqlite3
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -228,7 +229,7 @@ def test_a_folder_of_a_known_study_is_judged_and_exported(ran, tmp_path, monkeyp
     assert (
         export(ran.folder, to=tmp_path / "rows.csv")
         .read_text()
-        .startswith("key,status,stale,absent,n,seed,inputs,error")
+        .startswith("key,status,reason,stale,absent,n,seed,inputs,error")
     )
 
 
@@ -249,10 +250,13 @@ def test_the_default_folder_is_below_the_current_one():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"on": "dask://host:8786"}, r"`on` must be 'local' or 'local:N' with N ≥ 1, got 'dask://host:8786'"),
+        ({"on": "cloud://host:8786"}, "`on` must be 'local', .*, got 'cloud://host:8786'"),
         ({"on": "local:0"}, r"`on` must be"),
         ({"on": "local:2", "workers": 3}, "contradict each other"),
         ({"workers": 0}, "`workers` must be ≥ 1, got 0"),
+        ({"deadline": 0}, "`deadline` must be > 0"),
+        ({"retries": -1}, "`retries` must be ≥ 0"),
+        ({"stack": 0}, "`stack` must be ≥ 1"),
         ({"refresh": "old"}, "`refresh` must be one of 'stale', 'all'"),
         ({"quick": True, "size": "full"}, "exclude each other"),
     ],
@@ -261,6 +265,17 @@ def test_options_that_cannot_be_used(options, says):
     with pytest.raises((ParameterError, UnknownNameError), match=says):
         plan(TOY, **options)
     assert plan(TOY, on="local:3").workers == 3
+
+
+def test_an_executor_of_ones_own_computes_and_limits_are_part_of_the_command(tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        found = quick(TOY, tmp_path, on=pool, deadline=60, retries=2, stack=None)
+    assert found.summary.done == 6
+    assert {row.provenance["engine"] for row in found.rows} == {"ThreadPoolExecutor"}
+    planned = plan(TOY, on="local:2", deadline=60, retries=2, stack=3)
+    assert planned.command == f"steppe run {TOY} --deadline 60 --retries 2"
+    assert (planned.deadline, planned.retries, planned.stack) == (60, 2, 3)
+    assert plan(TOY).command == f"steppe run {TOY}"
 
 
 def test_another_study_in_the_folder_is_refused(ran, tmp_path):
@@ -310,7 +325,7 @@ def test_progress_hears_of_every_cell(tmp_path):
         def start(self, total, done, work):
             self.heard.append((total, done))
 
-        def advance(self, status, label, work):
+        def advance(self, status, label, work, *, seconds, reason):
             self.heard.append((status, label))
 
         def finish(self):

@@ -5,8 +5,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .output import note
-
 
 def judge(
     study: str,
@@ -31,13 +29,9 @@ def judge(
     """
     from steppe.workflow import judge as judge_rows
 
-    from .results import print_result
+    from .results import note_stale, print_result
 
     result = judge_rows(study, size="quick" if quick else "full" if full else None, where=where, out=out)
-    if result.stale:
-        note(
-            f"{result.stale} of {len(result.rows)} rows were computed with other sources than today's; "
-            "`steppe run … --refresh stale` computes them again"
-        )
+    note_stale(result)
     print_result(result, json=json)
     return result.verdict_code()

@@ -11,6 +11,7 @@ from steppe._version import __version__
 from steppe.core import InputError, KindError, SteppeError
 
 from .check import check
+from .diff import diff
 from .doctor import doctor
 from .export import export
 from .judge import judge
@@ -25,6 +26,7 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "show": show,
     "run": run,
     "judge": judge,
+    "diff": diff,
     "export": export,
     "check": check,
     "rates": rates,
@@ -57,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after `steppe`; those of the process if None.
 
     Returns:
-        0 done, 1 a theorem claim fails, 2 misuse, 3 inconclusive, 4 a cell crashed without a valid row, 5 the folder
-        or a computation failed, 130 interrupted.
+        0 done, 1 a theorem claim fails, 2 misuse, 3 inconclusive (diff: something else differs), 4 a cell crashed
+        without a valid row, 5 the folder or a computation failed, 130 interrupted.
     """
     try:
         code = application()(sys.argv[1:] if arguments is None else list(arguments))

@@ -1,51 +1,21 @@
 """Progress on stderr: a bar on a terminal, a plain line every 30 seconds elsewhere."""
 
-import statistics
 import sys
 import time
-from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from .output import console, note
 
-_WINDOW = 32
+if TYPE_CHECKING:
+    from steppe.harness import Standing  # `--help` shall not pay for it
+
 _EVERY = 30.0
-_TOGETHER = 0.02
-
-
-class TimeLeft:
-    """Seconds left, from a moving median of the seconds per unit of work (per cell, if a study foresees no cost).
-
-    A median, because a sweep mixes cells of very different cost and a single slow one must not shift the promise.
-
-    Args:
-        clock: Seconds, monotonic.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._last = clock()
-        self._bursts: deque[list[float]] = deque(maxlen=_WINDOW)  # seconds, work
-
-    def finished(self, work: float = 1.0) -> None:
-        """Note that a cell finished; cells that finish together share the time since the ones before."""
-        now = self._clock()
-        gap, self._last = now - self._last, now
-        if gap >= _TOGETHER or not self._bursts:
-            self._bursts.append([0.0, 0.0])
-        self._bursts[-1][0] += gap
-        self._bursts[-1][1] += work
-
-    def seconds(self, remaining: float) -> float | None:
-        """Seconds for the remaining work; None until two groups have finished, since one says nothing of the pace."""
-        if len(self._bursts) < 2:
-            return None
-        return statistics.median(seconds / work for seconds, work in self._bursts) * remaining
+_LONGEST = 160  # characters of a reason; the report has all of it
 
 
 def in_words(seconds: float | None) -> str:
-    """`3 min 20 s`, `1 h 05 min`, `12 s`; `time left unknown` for None."""
+    """`3 min 20 s left`, `1 h 05 min left`, `12 s left`; `time left unknown` for None."""
     if seconds is None:
         return "time left unknown"
     whole = round(seconds)
@@ -56,17 +26,44 @@ def in_words(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min left"
 
 
+def counts(standing: "Standing") -> str:
+    """What failed, what diverged, and the time left."""
+    words = [f"{standing.failed} failed"] if standing.failed else []
+    words += [f"{standing.diverged} diverged"] if standing.diverged else []
+    return ", ".join([*words, in_words(standing.seconds_left)])
+
+
+def worst(standing: "Standing") -> list[str]:
+    """The worst so far, a line each: the latest cell without a valid row, and the one that took longest."""
+    lines = []
+    if standing.crash is not None:
+        crash = standing.crash
+        reason = _shortened(crash.reason or "no reason was recorded")
+        lines.append(f"{crash.status}: {reason} ({crash.label})")  # a screen may cut the end
+    if standing.slowest is not None:
+        lines.append(f"slowest: {standing.slowest.seconds:.1f} s, {standing.slowest.label}")
+    return lines
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
 class Progress:
     """Listens to a run and shows it on stderr; a context manager, so that the terminal is left clean.
 
     Args:
         title: What is running.
         clock: Seconds, monotonic.
+        report: The page that is kept up to date meanwhile, as one would type it.
     """
 
-    def __init__(self, title: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._title, self._clock = title, clock
-        self._total = self._done = self._bad = self._diverged = 0
+    def __init__(self, title: str, clock: Callable[[], float] = time.monotonic, *, report: str = "") -> None:
+        from steppe.harness import Watch
+
+        self._title, self._clock, self._watch, self._report = title, clock, Watch(clock), report
+        self._said = 0.0
+        self._told: list[str] = []
         self._bar: Any = None
         self._task: Any = None
 
@@ -78,45 +75,60 @@ class Progress:
 
     def start(self, total: int, done: int, work: float) -> None:
         """A run begins: cells asked for, how many of them have a row already, and the work ahead."""
-        self._total, self._done, self._ahead = total, done, work
-        self._left, self._said = TimeLeft(self._clock), self._clock()
+        self._watch.start(total, done, work)
+        self._said = self._clock()
         if done == total:
             note(f"{self._title}: all {total} cells are there already")
-        elif sys.stderr.isatty():
-            self._open_bar()
-        else:
+            return
+        if not sys.stderr.isatty():
             note(f"{self._title}: {total} cells, {done} there already")
+        if self._report:
+            note(f"  to watch: {self._report}, which reloads itself")
+        if sys.stderr.isatty():
+            self._open_bar(total, done)
 
-    def _open_bar(self) -> None:
+    def _open_bar(self, total: int, done: int) -> None:
         from rich import progress
+        from rich.text import Text
 
-        self._bar = progress.Progress(
+        class Bar(progress.Progress):
+            """The bar, and below it the worst so far, each cut at the edge of the screen."""
+
+            worst: tuple[str, ...] = ()
+
+            def get_renderables(self) -> Iterator[Any]:
+                yield from super().get_renderables()
+                yield from (Text(f"  {line}", no_wrap=True, overflow="ellipsis") for line in self.worst)
+
+        self._bar = Bar(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
             progress.TextColumn("{task.completed:.0f} of {task.total:.0f}{task.fields[words]}"),
             console=console(error=True),
             transient=True,
         )
-        self._task = self._bar.add_task(self._title, total=self._total, completed=self._done, words="")
+        self._task = self._bar.add_task(self._title, total=total, completed=done, words="")
         self._bar.start()
 
-    def advance(self, status: str, label: str, work: float) -> None:
+    def advance(self, status: str, label: str, work: float, *, seconds: float | None = None, reason: str = "") -> None:
         """One cell was computed and committed."""
-        self._done += 1
-        self._ahead = max(self._ahead - work, 0.0)
-        self._bad += status in ("failed", "killed", "timeout")
-        self._diverged += status == "diverged"
-        self._left.finished(work)
+        self._watch.advance(status, label, work, seconds=seconds, reason=reason)
+        standing = self._watch.standing
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, words=", " + self._words())
+            self._bar.worst = tuple(worst(standing))
+            self._bar.update(self._task, completed=standing.ended, words=", " + counts(standing))
         elif self._clock() - self._said >= _EVERY:
             self._said = self._clock()
-            note(f"{self._title}: {self._done} of {self._total}, {self._words()}; last: {label}")
+            note(f"{self._title}: {standing.ended} of {standing.total}, {counts(standing)}; last: {label}")
+            self._tell_worst(standing)
 
-    def _words(self) -> str:
-        counts = [f"{self._bad} failed"] if self._bad else []
-        counts += [f"{self._diverged} diverged"] if self._diverged else []
-        return ", ".join([*counts, in_words(self._left.seconds(self._ahead))])
+    def _tell_worst(self, standing: "Standing") -> None:
+        """Only what is new since it was told last."""
+        lines = worst(standing)
+        for line in lines:
+            if line not in self._told:
+                note(f"  {line}")
+        self._told = lines
 
     def finish(self) -> None:
         """The run ended, also by an error or an interrupt."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from steppe.workflow import Plan, StudyResult
 
-from .output import answer, print_json, print_table
+from .output import answer, note, print_json, print_table
 
 _COLUMNS = 60  # of measured and expected; the report has the rest
 
@@ -31,6 +31,15 @@ def print_result(result: StudyResult, *, json: bool) -> None:
     answer(f"report: {relative(result.report)}")
 
 
+def note_stale(result: StudyResult) -> None:
+    """Say on stderr how many rows have old sources, and how to compute them again."""
+    if result.stale:
+        note(
+            f"{result.stale} of {len(result.rows)} rows were computed with other sources than today's; "
+            f"`{result.rows[0].run} --refresh stale` computes them again"
+        )
+
+
 def print_controls(result: StudyResult) -> None:
     """How many controls were rejected, and by name those that were not."""
     controls = list(result.controls.values())
@@ -45,9 +54,9 @@ def _troubles(result: StudyResult) -> list[str]:
     diverged = len(result.rows.with_status("diverged"))
     if diverged:
         lines.append(f"{diverged} of {len(result.rows)} cells diverged; the report lists them")
-    for row in result.crashed[:5]:
-        last = row.error.strip().splitlines()[-1] if row.error.strip() else row.status
-        lines.append(f"{row.status}: {row.label}: {last}\n  again: {row.command}")
+    lines += [
+        f"{row.status}: {row.label}: {row.reason or row.status}\n  again: {row.command}" for row in result.crashed[:5]
+    ]
     if len(result.crashed) > 5:
         lines.append(f"… and {len(result.crashed) - 5} more cells without a valid row; the report lists them")
     if result.missing:

@@ -30,7 +30,7 @@ def axis_values(option: str, settings: Iterable[str]) -> dict[str, list[Any]]:
 def _scalar(text: str) -> Any:
     try:
         value = json.loads(text, parse_constant=_refuse)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return text if isinstance(value, list | dict) else value
 

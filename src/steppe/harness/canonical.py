@@ -30,10 +30,12 @@ def as_scalar(name: str, value: Any) -> Scalar:
 
     Raises:
         KindError: It is not a scalar.
-        ParameterError: It is NaN, infinite or does not fit 64 bits.
+        ParameterError: It is NaN, infinite, does not fit 64 bits, or is text that UTF-8 cannot hold.
     """
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return _text(name, value)
     if not isinstance(value, numbers.Number) and callable(getattr(value, "item", None)):
         return as_scalar(name, value.item())
     if type(value).__name__ in ("bool_", "bool") and not isinstance(value, numbers.Number):
@@ -49,6 +51,14 @@ def as_scalar(name: str, value: Any) -> Scalar:
             raise ParameterError(f"{name} must be finite, got {real}; return Absent(reason) or Diverged(reason)")
         return real
     raise KindError(f"{name} must be a number, bool, text or None, got {type(value).__name__}; convert it")
+
+
+def _text(name: str, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ParameterError(f"{name} must be valid text, got {value[:80]!a}; remove the lone surrogates") from None
+    return value
 
 
 def as_value(name: str, value: Any) -> Value:

@@ -1,40 +1,27 @@
-"""The local engine: worker processes that die alone, never take the run with them, and never outlive it."""
+"""Where cells are computed: what an engine promises, and the short words that choose one."""
 
-import contextlib
-import multiprocessing.spawn
-import os
-import queue
-import tempfile
-import threading
-from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
+import importlib.util
+import re
+import shutil
+from collections.abc import Generator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from multiprocessing.context import SpawnContext, SpawnProcess
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, runtime_checkable
 
-import pebble
-import psutil
+from steppe.core import InputError, KindError, ParameterError, check_integer
 
-from steppe.core import ComputationError
+from .outcomes import Outcome
 
-from .outcomes import Outcome, failed
-from .worker import initialize, work
-
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-_ONE_THREAD = dict.fromkeys(_THREADS, "1")
-_SPAWNING = threading.Lock()
-_REBUILDS = 3  # pools lost in a row without a single result
-_AHEAD = 2  # tasks handed out per worker, so that few are lost and stopping is quick
-_LISTEN = 0.5  # seconds between two looks at tasks whose process may be gone
-_LOOKS = 3
+_PACKAGES = {"dask": "distributed", "ray": "ray", "slurm": "submitit"}
+_HOST = re.compile(r"[A-Za-z0-9_.-]+:\d{1,5}|\[[0-9A-Fa-f:]+\]:\d{1,5}")
+_PARTITION = re.compile(r"[A-Za-z0-9_.,-]+")
+_REHEARSALS = ("local",)  # submitit's stand-in, which needs no SLURM
+_WAYS = "'local', 'local:N', 'dask', 'dask://host:port', 'ray', 'ray://host:port' or 'slurm:partition'"
 
 
 @dataclass(frozen=True)
 class Task:
-    """One group of cells on its way to a worker."""
+    """Cells of one group on their way to a worker."""
 
     index: int
     cells: tuple[dict[str, Any], ...]
@@ -61,205 +48,121 @@ class TaskResult:
     tries: int = 1
 
 
-class _Process(SpawnProcess):
-    """A spawned process that does not run the caller's script again and has one thread from its first import."""
-
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:  # noqa: N802  # the standard library's name
-        with _SPAWNING, _without_main(), _environment(_ONE_THREAD):
-            return SpawnProcess._Popen(process_obj)
-
-
-class _Context(SpawnContext):
-    Process = _Process
-
-
-@contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Spawn tells the child which script to run again as `__main__`; ours must not (no guard needed, no stdin read)."""
-    told = multiprocessing.spawn.get_preparation_data
-
-    def silent(name: str) -> dict[str, Any]:
-        data = told(name)
-        return {key: value for key, value in data.items() if not key.startswith("init_main_from")}
-
-    multiprocessing.spawn.get_preparation_data = silent
-    try:
-        yield
-    finally:
-        multiprocessing.spawn.get_preparation_data = told
-
-
-@contextlib.contextmanager
-def _environment(changes: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-class LocalEngine:
-    """Worker processes on this machine.
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What holds for every task, whatever the engine.
 
     Args:
-        workers: How many.
-        preload: Modules that each worker imports before its first task.
-        deadline: Seconds that a task may take in its worker, or None.
+        deadline: Seconds that one cell may take in its worker, or None; a task has so many for each of its cells.
         retries: How often a task whose worker died is tried again.
+        preload: Modules that each worker imports before its first task, so that no deadline pays for them.
     """
 
-    def __init__(
-        self,
-        workers: int,
-        *,
-        preload: Sequence[str] = ("torch",),
-        deadline: int | float | None = None,
-        retries: int = 1,
-    ) -> None:
-        self._workers = workers
-        self._preload = tuple(preload)
-        self._deadline = deadline
-        self._retries = retries
-
-    def results(self, shipped: bytes, tasks: Sequence[Task]) -> Generator[TaskResult, None, None]:
-        """The results of all tasks, as they come. Closing the iterator stops the workers at once.
-
-        Raises:
-            ComputationError: Workers cannot be started.
-        """
-        waiting, tries, rebuilds = list(reversed(tasks)), dict.fromkeys((t.index for t in tasks), 0), 0
-        with tempfile.TemporaryDirectory(prefix="steppe-", ignore_cleanup_errors=True) as scratch:
-            while waiting:
-                before = len(waiting)
-                lost = yield from self._through_pool(_Feed(shipped, self._deadline, Path(scratch)), waiting, tries)
-                waiting.extend(reversed(lost))
-                rebuilds = rebuilds + 1 if lost and len(waiting) >= before else 0
-                if rebuilds > _REBUILDS:
-                    raise ComputationError(
-                        f"worker processes must start, got {rebuilds} pools that died before their first result; "
-                        "check memory, and that `python -c 'import steppe.harness'` works here"
-                    )
-
-    def _through_pool(
-        self, feed: "_Feed", waiting: list[Task], tries: dict[int, int]
-    ) -> Generator[TaskResult, None, list[Task]]:
-        """Feed one pool until all is done or it breaks; returns the tasks that it still held."""
-        arguments = (os.getpid(), self._preload)
-        pool = pebble.ProcessPool(self._workers, initializer=initialize, initargs=arguments, context=_Context())
-        try:
-            while waiting or feed.held:
-                try:
-                    while waiting and len(feed.held) < _AHEAD * self._workers:
-                        feed.schedule(pool, waiting.pop())
-                    ended = feed.next(pool)
-                except BrokenProcessPool:
-                    return list(feed.held.values())
-                for task, error, answer in ended:
-                    del feed.held[task.index]
-                    tries[task.index] += 1
-                    result = self._result(task, error, answer, tries[task.index], feed)
-                    if result is None:
-                        waiting.append(task)
-                    else:
-                        yield result
-            return []
-        finally:
-            pool.stop()  # type: ignore[no-untyped-call]  # pebble has no annotations
-            pool.join()
-
-    def _result(
-        self, task: Task, error: BaseException | None, answer: Any, tries: int, feed: "_Feed"
-    ) -> TaskResult | None:
-        """What came of a task, or None if it must be tried again."""
-        if error is None:
-            outcomes, facts = answer
-            return TaskResult(task, outcomes, facts, tries=tries)
-        trace = feed.trace(task)
-        if "Timeout" in trace:
-            return TaskResult(task, [], {"seconds": self._deadline}, "timeout", trace, tries)
-        if isinstance(error, pebble.ProcessExpired):
-            if tries <= self._retries:
-                return None
-            reason = f"the worker process ended without an answer (exit code {error.exitcode}), {tries} times"
-            return TaskResult(task, [], {}, "killed", reason, tries)
-        return TaskResult(task, failed(task.cells, f"{type(error).__name__}: {error}"), {}, tries=tries)
+    deadline: int | float | None = None
+    retries: int = 1
+    preload: tuple[str, ...] = ("torch",)
 
 
-def _lost() -> BaseException:
-    error: BaseException = pebble.ProcessExpired("the worker process is gone", code=-9)  # type: ignore[no-untyped-call]  # the same
-    return error
+@runtime_checkable
+class Engine(Protocol):
+    """Computes tasks somewhere. It neither reads nor writes a store, and knows nothing of what was computed before."""
 
+    def results(self, shipped: bytes, tasks: Sequence[Task]) -> Generator[list[TaskResult], None, None]:
+        """Each task exactly once, in any order; those that ended together come together.
 
-_Ended = tuple[Task, BaseException | None, Any]
+        A cell that crashes, hangs or kills its process is a result. Closing the generator stops the work.
 
-
-class _Feed:
-    """What one pool holds, and the files by which its workers leave evidence."""
-
-    def __init__(self, shipped: bytes, deadline: int | float | None, scratch: Path) -> None:
-        self.held: dict[int, Task] = {}
-        self._shipped, self._deadline, self._scratch = shipped, deadline, scratch
-        self._finished: queue.SimpleQueue[tuple[Task, Future[Any]]] = queue.SimpleQueue()
-        self._dead: Counter[int] = Counter()
-
-    def schedule(self, pool: pebble.ProcessPool, task: Task) -> None:
-        """Hand a task to the pool.
+        Args:
+            shipped: The study, from `ship`.
+            tasks: What to compute.
 
         Raises:
-            BrokenProcessPool: It cannot take any.
+            ComputationError: The workers cannot be used at all.
         """
-        self.held[task.index] = task
-        for evidence in (self._path(task), self._path(task, ".pid")):
-            evidence.unlink(missing_ok=True)
-        self._dead.pop(task.index, None)
-        cells = [dict(cell) for cell in task.cells]
-        try:
-            future = pool.schedule(work, args=(self._shipped, cells, self._deadline, str(self._path(task))))
-        except RuntimeError as error:
-            raise BrokenProcessPool("the pool takes no tasks") from error
-        future.add_done_callback(lambda done: self._finished.put((task, done)))
 
-    def next(self, pool: pebble.ProcessPool) -> list[_Ended]:
-        """Tasks that ended, after waiting for a while.
 
-        Raises:
-            BrokenProcessPool: The pool is gone.
-        """
-        try:
-            task, future = self._finished.get(timeout=_LISTEN)
-        except queue.Empty:
-            if not pool.active:
-                raise BrokenProcessPool("the pool stopped") from None
-            return [(task, _lost(), None) for task in self._without_worker()]
-        error = future.exception()
-        if isinstance(error, BrokenProcessPool):
-            raise error
-        if task.index not in self.held:  # answered after it had been given up
-            return []
-        return [(task, error, None if error else future.result())]
+@dataclass(frozen=True)
+class Place:
+    """Where to compute.
 
-    def _without_worker(self) -> list[Task]:
-        """Tasks whose process is gone at two looks in a row, though the pool has not noticed."""
-        gone = [task for task in self.held.values() if (pid := self._pid(task)) and not psutil.pid_exists(pid)]
-        self._dead = Counter({task.index: self._dead[task.index] + 1 for task in gone})
-        return [task for task in gone if self._dead[task.index] >= _LOOKS]
+    Args:
+        kind: Which engine.
+        address: Host and port, or the partition; empty for this machine.
+        workers: How many cells at once; None for as many as the place has.
+        executor: The caller's own executor.
+    """
 
-    def _pid(self, task: Task) -> int:
-        try:
-            return int(self._path(task, ".pid").read_text() or 0)
-        except FileNotFoundError:
-            return 0
+    kind: Literal["local", "dask", "ray", "slurm", "executor"]
+    address: str = ""
+    workers: int | None = None
+    executor: Executor | None = None
 
-    def trace(self, task: Task) -> str:
-        """The stack that a deadline left behind, or nothing."""
-        path = self._path(task)
-        return path.read_text() if path.is_file() else ""
+    @property
+    def name(self) -> str:
+        """What the provenance of a row calls it."""
+        return self.kind if self.executor is None else type(self.executor).__name__
 
-    def _path(self, task: Task, ending: str = "") -> Path:
-        return self._scratch / f"{task.index}{ending}"
+
+def parse_place(on: str | Executor, workers: int | None = None) -> Place:
+    """What `on` means. Imports none of the packages behind it.
+
+    Args:
+        on: `"local"`, `"local:N"`, `"dask"` (a cluster of its own on this machine), `"dask://host:port"`, `"ray"`
+            (joins or starts one on this machine), `"ray://host:port"`, `"slurm:partition"`, or an executor.
+        workers: How many cells at once.
+
+    Raises:
+        ParameterError: It is none of these, or contradicts `workers`.
+        InputError: The extra or the program behind it is not installed.
+    """
+    if workers is not None:
+        check_integer("workers", workers, minimum=1)
+    if isinstance(on, Executor):
+        return Place("executor", workers=workers, executor=on)
+    if not isinstance(on, str):
+        raise KindError(f"`on` must be {_WAYS}, or a concurrent.futures.Executor, got {type(on).__name__}")
+    kind = re.split(":", on, maxsplit=1)[0]
+    if kind == "local":
+        return Place("local", workers=_local_workers(on, workers))
+    if kind not in _PACKAGES:
+        raise ParameterError(f"`on` must be {_WAYS}, got {on!r}; choose one of them")
+    address = _partition(on) if kind == "slurm" else _address(on, kind)
+    _check_installed(on, kind, address)
+    return Place(kind, address, workers)  # type: ignore[arg-type]  # one of the keys above
+
+
+def _local_workers(on: str, workers: int | None) -> int | None:
+    _, colon, count = on.partition(":")
+    if colon and (not count.isdecimal() or not count.isascii() or int(count) < 1):
+        raise ParameterError(f"`on` must be 'local' or 'local:N' with N ≥ 1, got {on!r}; write for example 'local:4'")
+    asked = int(count) if colon else None
+    if None not in (asked, workers) and asked != workers:
+        raise ParameterError(f"`on` {on!r} and `workers` {workers} contradict each other; give one of them")
+    return asked if workers is None else workers
+
+
+def _address(on: str, kind: str) -> str:
+    if on == kind:
+        return ""
+    address = on.removeprefix(f"{kind}://")
+    if address == on or not _HOST.fullmatch(address) or not 0 < int(address.rpartition(":")[2]) < 2**16:
+        raise ParameterError(
+            f"`on` must be '{kind}' or '{kind}://host:port', got {on!r}; name the scheduler's host and its port"
+        )
+    return address
+
+
+def _partition(on: str) -> str:
+    _, colon, partition = on.partition(":")
+    if colon and not _PARTITION.fullmatch(partition):
+        raise ParameterError(f"`on` must be 'slurm' or 'slurm:partition', got {on!r}; `sinfo` lists the partitions")
+    return partition
+
+
+def _check_installed(on: str, kind: str, address: str) -> None:
+    if importlib.util.find_spec(_PACKAGES[kind]) is None:
+        raise InputError(
+            f"`on` {on!r} must find the package `{_PACKAGES[kind]}`, got none; pip install 'steppe[{kind}]'"
+        )
+    if kind == "slurm" and address not in _REHEARSALS and shutil.which("sbatch") is None:
+        raise InputError(f"`on` {on!r} must find the command `sbatch`, got none; start the run on a login node")

@@ -3,6 +3,7 @@
 import ast
 import functools
 import operator
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 }
 _GRAMMAR = "use comparisons of axis names with numbers or quoted words, joined by and, or, not, in"
 _LONGEST = 1000
+_DEEPEST = 50
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,9 @@ def _parse(text: str) -> ast.expr:
     if not text.strip() or len(text) > _LONGEST:
         raise InputError(f"`where` must have between 1 and {_LONGEST} characters, got {len(text)}; {_GRAMMAR}")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Python thinks of `'\d'` or `0or 1` is no concern of the reader
+            tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else type(error).__name__
         hint = "; compare with == (two signs)" if "==" in str(reason) or _single_equals(text) else f"; {_GRAMMAR}"
@@ -94,6 +98,8 @@ def _single_equals(text: str) -> bool:
 
 
 def _check(node: ast.AST, text: str) -> None:
+    if _deeper(node, _DEEPEST):
+        raise InputError(f"`where` must not be nested deeper than {_DEEPEST} levels, got {text[:40]!r}…; {_GRAMMAR}")
     for piece in ast.walk(node):
         if isinstance(piece, ast.Constant):
             allowed = isinstance(piece.value, int | float | str | bool) or piece.value is None
@@ -105,6 +111,14 @@ def _check(node: ast.AST, text: str) -> None:
             ) and not isinstance(piece, ast.Is | ast.IsNot)  # fmt: skip
         if not allowed:
             raise InputError(f"`where` does not allow {type(piece).__name__.lower()} in {text!r}; {_GRAMMAR}")
+
+
+def _deeper(node: ast.AST, levels: int) -> bool:
+    """Whether a tree has more levels; not by recursion, which such a tree would exhaust."""
+    layer = [node]
+    for _ in range(levels):
+        layer = [below for above in layer for below in ast.iter_child_nodes(above)]
+    return bool(layer)
 
 
 def _evaluate(node: ast.expr, cell: Mapping[str, Any]) -> Any:

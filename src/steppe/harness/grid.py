@@ -1,5 +1,6 @@
 """Grids of cells: what a study is asked to compute."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -113,6 +114,11 @@ class Grid:
     def names(self) -> list[str]:
         """The names of all axes, also of blocks that a condition left empty."""
         return list(dict.fromkeys(name for block in self._blocks for name, _ in block.axes))
+
+    @property
+    def bound(self) -> int:
+        """At most so many cells, counted without making them: conditions and duplicates are left out of account."""
+        return sum(math.prod(len(values) for _, values in block.axes) for block in self._blocks)
 
     def override(self, axes: Mapping[str, Any]) -> "Grid":
         """The grid with these axes replaced in every block that has them.

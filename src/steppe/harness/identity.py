@@ -6,12 +6,13 @@ import functools
 import hashlib
 import inspect
 import linecache
+import sys
 import textwrap
-from collections.abc import Iterable, Mapping
-from types import CodeType, FunctionType, MethodType
+from collections.abc import Iterable, Iterator, Mapping
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-import cloudpickle
+from steppe.core import KindError
 
 from .canonical import digest
 
@@ -66,7 +67,10 @@ def _described(value: Any, above: tuple[int, ...]) -> str:
     if isinstance(value, type):
         return _source(value) or _namespace(value)
     if not hasattr(value, "__dict__"):
-        return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"
+        name = getattr(value, "__qualname__", None)
+        return (
+            f"{value.__module__}.{name}" if name else f"{_described(type(value), above)}|{digest(_made(value, above))}"
+        )
     return f"{_described(type(value), above)}|{described(vars(value))}"
 
 
@@ -109,25 +113,64 @@ def _namespace(kind: type) -> str:
 
 
 def _plain(value: Any, above: tuple[int, ...]) -> Any:
-    """Any value as JSON, equal for equal values: functions by identity, dataclasses by field, the rest pickled."""
+    """Any value as JSON, equal for equal values in every process: by content, never by pickled bytes or addresses."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if value == value and abs(value) != float("inf") else repr(value)
+    if isinstance(value, bytes | bytearray):
+        return {"bytes": hashlib.sha256(value).hexdigest()}
     if id(value) in above:
         return "itself"
     inside = (*above, id(value))
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, inside) for key, item in value.items()}
+        return {_named(key, inside): _plain(item, inside) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         items = [_plain(item, inside) for item in value]
         return sorted(items, key=repr) if isinstance(value, set | frozenset) else items
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: _plain(getattr(value, field.name), inside) for field in dataclasses.fields(value)}
         return {"class": type(value).__qualname__, **fields}
+    if isinstance(value, ModuleType):
+        return {"module": value.__name__}
     if callable(value):
         return _identity(value, inside)
-    return hashlib.sha256(cloudpickle.dumps(value)).hexdigest()
+    return _tensor(value) or _made(value, inside)
+
+
+def _named(key: Any, above: tuple[int, ...]) -> str:
+    return str(key) if key is None or isinstance(key, str | int | float) else repr(_plain(key, above))
+
+
+def _tensor(value: Any) -> dict[str, Any] | None:
+    """A tensor by dtype, shape and content; None if it is something else."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not isinstance(value, torch.Tensor):
+        return None
+    dense = value.detach().to_dense() if value.layout != torch.strided else value.detach()
+    content = dense.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return {"tensor": str(value.dtype), "shape": list(value.shape), "bytes": hashlib.sha256(content).hexdigest()}
+
+
+def _made(value: Any, above: tuple[int, ...]) -> dict[str, Any]:
+    """Any other object by its class and by what it would be made from again.
+
+    Raises:
+        KindError: Nothing says what it is made from (a generator, an open file).
+    """
+    name = type(value).__qualname__
+    try:
+        recipe = value.__reduce_ex__(4)
+    except Exception as error:
+        raise KindError(
+            f"what a part closes over must be plain data, got {name}, which cannot be told from another; make it "
+            "inside the part, or pass numbers from which it is made"
+        ) from error
+    if isinstance(recipe, str):
+        return {"class": name, "name": recipe}
+    arguments = [piece for piece in recipe[1] if not isinstance(piece, type)]
+    state = [list(piece) if isinstance(piece, Iterator) else piece for piece in recipe[2:]]
+    return {"class": name, "made": _plain(arguments, above), "state": _plain(state, above)}
 
 
 def keys_of(study: Any, cells: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from steppe.core import InputError, KindError, check_known
+from steppe.core import CorruptStoreError, InputError, KindError, check_known
 
 from .canonical import as_value, canonical
 from .grid import Cell
@@ -97,14 +97,20 @@ def _many(study: Computable, cells: list[Cell]) -> list[Outcome]:
 
 
 def _stack() -> str:
-    return traceback.format_exc()[-_LONGEST_STACK:]
+    return valid_text(traceback.format_exc()[-_LONGEST_STACK:])
+
+
+def valid_text(text: str) -> str:
+    """`text` as UTF-8 can hold it: lone surrogates (of undecodable file names, say) written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _outcome(study: Computable, cell: Mapping[str, Any], record: Any) -> Outcome:
     if isinstance(record, Diverged):
-        reason = f"diverged: {record.reason}"
+        said = valid_text(str(record.reason))
+        reason = f"diverged: {said}"
         missing = {column: Absent(reason) for column in study.columns if column not in record.columns}
-        return Outcome(dict(cell), "diverged", _encode(study, {**record.columns, **missing}), record.reason)
+        return Outcome(dict(cell), "diverged", _encode(study, {**record.columns, **missing}), said)
     if not isinstance(record, Mapping):
         raise KindError(f"a row must be a dict or Diverged, got {type(record).__name__}; return column → value")
     return Outcome(dict(cell), "done", _encode(study, record))
@@ -120,17 +126,31 @@ def _encode(study: Computable, record: Mapping[str, Any]) -> bytes:
 
 
 def _encoded(column: str, value: Any) -> Any:
-    return {"absent": value.reason} if isinstance(value, Absent) else as_value(f"column `{column}`", value)
+    return (
+        {"absent": valid_text(str(value.reason))}
+        if isinstance(value, Absent)
+        else as_value(f"column `{column}`", value)
+    )
 
 
-def decode(result: bytes | None) -> tuple[dict[str, Any], dict[str, str]]:
+def decode(result: bytes | None, key: str = "") -> tuple[dict[str, Any], dict[str, str]]:
     """The columns with a value, and column → reason for the absent ones.
 
+    Args:
+        result: What a row holds.
+        key: Its key, for the message.
+
     Raises:
-        msgspec.DecodeError: It is not JSON.
+        CorruptStoreError: It is not a JSON object of columns.
     """
-    columns: dict[str, Any] = msgspec.json.decode(result) if result else {}
-    absent = {name: value["absent"] for name, value in columns.items() if isinstance(value, dict)}
+    try:
+        columns = msgspec.json.decode(result, type=dict[str, Any]) if result else {}
+        absent = {name: str(value["absent"]) for name, value in columns.items() if isinstance(value, dict)}
+    except (ValueError, RecursionError, KeyError) as error:  # msgspec's errors are ValueErrors
+        raise CorruptStoreError(
+            f"the row {key} must hold a JSON object of columns, got something else ({type(error).__name__}: {error}); "
+            "nothing was changed or deleted. Move the folder away, or choose another with --out"
+        ) from error
     return {name: value for name, value in columns.items() if name not in absent}, absent
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import os
 import platform
 import socket
@@ -14,12 +15,9 @@ _PACKAGES = ("steppe", "torch", "numpy", "scipy", "scikit-learn")
 _PATIENCE = 5.0
 
 
-def environment(source: Path | None) -> dict[str, Any]:
-    """What is the same for all rows of a run: host, versions, processor, commit. Loads none of the packages.
-
-    Args:
-        source: The study's file, whose checkout is named; None for the current folder's.
-    """
+@functools.cache
+def machine() -> dict[str, Any]:
+    """What is the same for all rows computed by this process: host, versions, processor. Loads none of the packages."""
     return {
         "host": socket.gethostname(),
         "platform": platform.platform(),
@@ -27,8 +25,16 @@ def environment(source: Path | None) -> dict[str, Any]:
         "versions": {name: version for name in _PACKAGES if (version := _version(name))},
         "cpu": _processor(),
         "cores": os.cpu_count(),
-        **_commit(source.parent if source else Path.cwd()),
     }
+
+
+def checkout(source: Path | None) -> dict[str, Any]:
+    """The commit of a study's file, and whether files beside it were changed since.
+
+    Args:
+        source: The file; None for the current folder.
+    """
+    return _commit(source.parent if source else Path.cwd())
 
 
 def now() -> str:

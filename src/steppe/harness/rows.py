@@ -36,6 +36,29 @@ def condition_of(cell: Mapping[str, Any]) -> str:
     return " and ".join(sides)
 
 
+def reason_of(error: str | None) -> str:
+    """Why a cell has no numbers, in one line: the end of its stack; where it stood, if a deadline ended it."""
+    lines = [line.strip() for line in (error or "").splitlines() if line.strip()]
+    if not lines:
+        return ""
+    if not lines[0].startswith("Timeout ("):
+        return lines[-1]
+    frames = _frames(lines)
+    return f"{lines[0]} It stood at {frames[0]}" if frames else lines[0]
+
+
+def _frames(lines: Sequence[str]) -> list[str]:
+    """The frames of the thread that computed, innermost first, in the trace of all threads that a deadline leaves."""
+    threads: list[list[str]] = []
+    for line in lines:
+        if line.endswith("(most recent call first):"):
+            threads.append([])
+        elif threads and line.startswith("File "):
+            threads[-1].append(line)
+    computing = [frames for frames in threads if any("outcomes.py" in frame for frame in frames)]
+    return (computing or threads or [[]])[-1]  # the main thread comes last
+
+
 @dataclass(frozen=True, eq=False)
 class Row(Mapping[str, Any]):
     """One computed cell: a mapping over its axes and its columns.
@@ -73,6 +96,11 @@ class Row(Mapping[str, Any]):
     def command(self) -> str:
         """The command that computes this cell again."""
         return f"{self.run} --where {shlex.quote(condition_of(self.cell))}" if self.cell else self.run
+
+    @property
+    def reason(self) -> str:
+        """Why it has no numbers, in one line; empty if it has."""
+        return reason_of(self.error)
 
     def __getitem__(self, name: str) -> Any:
         if name in self.cell:

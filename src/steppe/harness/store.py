@@ -1,26 +1,27 @@
 """The store of a study: one SQLite file, one writer, nothing ever deleted."""
 
 import datetime
-import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import filelock
-import msgspec
 
 from steppe.core import StoreError
 
-from .canonical import canonical
 from .identity import claims_digest
-from .store_errors import busy, foreign, refuse_network, told
+from .store_errors import busy, foreign, newer, nothing_here, refuse_network, told
+from .store_lines import Line, checksum_of, line_of, stored_checksum, verified
+from .store_lines import Record as Record
+from .store_seal import SEAL, Mark, Seal, check_mark, check_present, copied, has_log, new_seal, read_seal
 
 APPLICATION = 0x53745070  # "StPp"
-FORMAT = 1
+FORMAT = 2
+_UNSEALED = 1  # the format before there were seals; still read, and sealed by the next run
 _COLUMNS = "key, cell, status, attempts, result, error, provenance"
 _SCHEMA = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -33,43 +34,24 @@ _FINAL = ("done", "diverged")
 _CHUNK = 500
 
 
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """One line of the table `cells`.
-
-    Args:
-        key: 64 hexadecimal digits.
-        cell: The axes.
-        status: `"done"`, `"diverged"`, `"failed"`, `"timeout"` or `"killed"`.
-        attempts: How often it was tried.
-        result: Canonical JSON of the declared columns, or None.
-        error: The reason of a divergence or the last stack of a crash.
-        provenance: When, where and with what.
-    """
-
-    key: str
-    cell: Mapping[str, Any]
-    status: str
-    attempts: int = 1
-    result: bytes | None = None
-    error: str | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-
 class Store:
-    """The folder of a study: `study.db`, and `study.lock` while a run writes.
+    """The folder of a study: `study.db`, `study.lock` while a run writes, and `study.mark`, which counts the commits.
 
     A store is open from its construction until `close`, or as a context manager. Writing takes an OS file lock that
-    dies with the process. Every commit is on disk when it returns.
+    dies with the process. Every commit is on disk when it returns. Opening verifies everything: each row against its
+    checksum, and all rows together against what was sealed with the last commit, so that no row changes or vanishes in
+    silence.
 
     Args:
         folder: The folder; made if it is not there, unless `read_only`.
         read_only: Open for reading, beside a writer.
 
     Raises:
-        CorruptStoreError: `study.db` is damaged or not ours. It is never deleted.
+        CorruptStoreError: `study.db` is damaged, lacks rows that were committed, or is not ours. It is never deleted.
         StoreBusyError: Another process writes to the folder.
         StoreError: The folder is not writable, on a network file system, or (reading) has no store.
+
+    Cost: Opening reads every row, about 15 µs each.
     """
 
     def __init__(self, folder: str | Path, *, read_only: bool = False) -> None:
@@ -78,53 +60,71 @@ class Store:
         self.read_only = read_only
         self._lock: filelock.BaseFileLock | None = None
         self._connection: sqlite3.Connection | None = None
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._mark = Mark(self.folder)
+        self._seal = new_seal()
         try:
-            if read_only:
-                self._open_for_reading()
-            else:
-                self._open_for_writing()
+            with told(self.path, "read" if read_only else "open"):
+                if read_only:
+                    self._open_for_reading()
+                else:
+                    self._open_for_writing()
         except BaseException:
             self.close()
             raise
 
     def _open_for_reading(self) -> None:
+        if self.path.is_symlink():  # SQLite makes its -shm file beside what a link leads to
+            raise foreign(self.path, "a link")
         if not self.path.is_file():
-            raise StoreError(
-                f"{self.folder} must hold a study.db, got none; run the study first, or name its folder with --out"
-            )
-        with told(self.path, "read"):
-            try:
-                self._connection = self._connect("mode=ro")
-                self._check()
-            except sqlite3.OperationalError as error:
-                if not getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
-                    raise
-                self._connection = self._connect("mode=ro&immutable=1")  # a folder where no -shm file can be made
-                self._check()
+            raise nothing_here(self.folder)
+        check_present(self.path, self._mark)
+        try:
+            self._connection = _connect(self.path, "mode=ro")
+            self._check()
+        except sqlite3.OperationalError as error:
+            if not getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+                raise
+            self._open_where_nothing_can_be_made()
+
+    def _open_where_nothing_can_be_made(self) -> None:
+        """In a folder without room for SQLite's -shm file; there, rows in the log are read from a copy."""
+        if self._connection is not None:
+            self._connection.close()
+        if has_log(self.path):
+            self._copy = tempfile.TemporaryDirectory(prefix="steppe-")
+            self._connection = _connect(copied(self.path, Path(self._copy.name)), "mode=rw")
+        else:
+            self._connection = _connect(self.path, "mode=ro&immutable=1")
+        self._check()
 
     def _open_for_writing(self) -> None:
-        with told(self.path, "open"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            refuse_network(self.folder)
-            self._lock = filelock.FileLock(self.folder / "study.lock", timeout=0, thread_local=False)
-            try:
-                self._lock.acquire()
-            except filelock.Timeout as error:
-                raise busy(self.path) from error
-            if self.path.exists() and not self.path.is_file():
-                raise foreign(self.path, "a folder or device")
-            self._connection = self._connect("mode=rwc")
-            if self._is_new():
-                self._create()
-            self._check()
-            self._db.execute("PRAGMA journal_mode=WAL").fetchone()
-            self._db.execute("PRAGMA synchronous=FULL")
-
-    def _connect(self, mode: str) -> sqlite3.Connection:
-        address = f"{self.path.resolve().as_uri()}?{mode}"
-        connection = sqlite3.connect(address, uri=True, timeout=5.0, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA trusted_schema=OFF")
-        return connection
+        self.folder.mkdir(parents=True, exist_ok=True)
+        refuse_network(self.folder)
+        self._lock = filelock.FileLock(self.folder / "study.lock", timeout=0, thread_local=False)
+        try:
+            self._lock.acquire()
+        except filelock.Timeout as error:
+            raise busy(self.path) from error
+        if self.path.is_symlink():  # rows would be written wherever it leads
+            raise foreign(self.path, "a link")
+        if self.path.exists() and not self.path.is_file():
+            raise foreign(self.path, "a folder or device")
+        check_present(self.path, self._mark)
+        if not self.path.exists():
+            self._mark.forget()
+        if has_log(self.path):  # a writer that finds damage would still merge and delete the log; a reader cannot
+            with closing(_connect(self.path, "mode=ro")) as self._connection:
+                self._check()
+        self._connection = _connect(self.path, "mode=rwc")
+        if self._is_new():
+            self._create()
+        self._check()
+        self._db.execute("PRAGMA journal_mode=WAL").fetchone()
+        self._db.execute("PRAGMA synchronous=FULL")
+        if self._version() == _UNSEALED:
+            self._seal_now()
+        self._mark.write(self._seal)
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -133,9 +133,12 @@ class Store:
         return self._connection
 
     def _is_new(self) -> bool:
-        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        (application,) = self._db.execute("PRAGMA application_id").fetchone()
-        return bool(tables == 0 and application == 0)
+        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()  # undoes a half-made beginning
+        return not tables and not self.path.stat().st_size
+
+    def _version(self) -> int:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        return int(version)
 
     def _create(self) -> None:
         with self._transaction():
@@ -145,23 +148,56 @@ class Store:
             self._db.execute("INSERT INTO meta VALUES ('created', ?)", (now,))
             self._db.execute(f"PRAGMA application_id={APPLICATION}")
             self._db.execute(f"PRAGMA user_version={FORMAT}")
+            self._close_seal(self._seal)
+
+    def _seal_now(self) -> None:
+        """Seal the rows of a store that has no seal yet; they have just been verified."""
+        with self._transaction():
+            seal = self._seal.changed(stored_checksum(line[-1]) for line in self._lines())
+            self._db.execute(f"PRAGMA user_version={FORMAT}")
+            self._seal = self._close_seal(seal)
+
+    def _close_seal(self, seal: Seal) -> Seal:
+        """Write the seal over everything that this transaction did."""
+        seal = seal.closed(self._meta())
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (SEAL, seal.text()))
+        return seal
 
     def _check(self) -> None:
+        """Verify all that is there, in one snapshot."""
+        known = self._mark.read()  # before the database: a writer beside us may add to it, never take away
+        with self._transaction("BEGIN"):
+            self._check_kind()
+            (state,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+            if state != "ok":
+                raise foreign(self.path, f"a damaged database ({state})")
+            found = new_seal().changed(verified(self.path, line)[1] for line in self._lines())
+            meta = self._meta()
+            if self._version() == _UNSEALED and SEAL not in meta:
+                return
+            sealed = read_seal(meta.get(SEAL))
+        if sealed is None:
+            raise foreign(self.path, "a damaged seal")
+        check_mark(self.path, sealed, known)
+        if not sealed.covers(found, meta):
+            raise foreign(self.path, f"{found.rows} rows that differ from the {sealed.rows} that were sealed")
+        self._seal = sealed
+
+    def _check_kind(self) -> None:
+        if self.read_only and self._is_new():
+            raise nothing_here(self.folder)
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
         if application != APPLICATION:
             raise foreign(self.path, "a database of another program")
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        version = self._version()
         if version > FORMAT:
-            raise StoreError(
-                f"{self.path} must have format ≤ {FORMAT}, got {version}: a newer steppe wrote it; upgrade"
-            )
-        (state,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
-        if state != "ok":
-            raise foreign(self.path, f"a damaged database ({state})")
+            raise newer(self.path, FORMAT, version)
+        if version < _UNSEALED:
+            raise foreign(self.path, f"a damaged header (format {version})")
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+        self._db.execute(begin)
         try:
             yield
             self._db.execute("COMMIT")
@@ -175,6 +211,10 @@ class Store:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if self._copy is not None:
+            self._copy.cleanup()
+            self._copy = None
+        self._mark.close()
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -192,7 +232,10 @@ class Store:
     def meta(self) -> dict[str, str]:
         """Names and values of the table `meta`: created, slug, claims digests by revision."""
         with told(self.path, "read"):
-            return dict(self._db.execute("SELECT name, value FROM meta").fetchall())
+            return {name: value for name, value in self._meta().items() if name != SEAL}
+
+    def _meta(self) -> dict[str, str]:
+        return dict(self._db.execute("SELECT name, value FROM meta").fetchall())
 
     def check_slug(self, study: Any) -> None:
         """Refuse a folder that holds another study.
@@ -230,26 +273,24 @@ class Store:
                 found = self._db.execute(f"SELECT {_COLUMNS} FROM cells").fetchall()
             else:
                 found = [line for chunk in _chunks(list(keys)) for line in self._select(chunk)]
-        return {line[0]: self._record(line) for line in found}
+        return {line[0]: verified(self.path, line)[0] for line in found}
 
-    def _select(self, keys: Sequence[str]) -> list[Any]:
+    def superseded(self) -> list[Record]:
+        """The finished rows that were computed again since, oldest first.
+
+        Raises:
+            CorruptStoreError: A record does not match its checksum.
+        """
+        with told(self.path, "read"):
+            found = self._db.execute(f"SELECT {_COLUMNS} FROM superseded ORDER BY rowid").fetchall()
+        return [verified(self.path, line)[0] for line in found]
+
+    def _select(self, keys: Sequence[str]) -> list[Line]:
         marks = ", ".join("?" * len(keys))
         return self._db.execute(f"SELECT {_COLUMNS} FROM cells WHERE key IN ({marks})", keys).fetchall()
 
-    def _record(self, line: tuple[Any, ...]) -> Record:
-        key, cell, status, attempts, result, error, provenance = line
-        try:
-            stored = msgspec.json.decode(provenance)
-            checksum = stored.pop("checksum")
-            axes = msgspec.json.decode(cell)
-        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as problem:
-            raise foreign(self.path, f"an unreadable record (key {key}: {problem})") from problem
-        record = Record(
-            key=key, cell=axes, status=status, attempts=attempts, result=result, error=error, provenance=stored
-        )
-        if checksum != _checksum(record):
-            raise foreign(self.path, f"a damaged record (key {key}: its checksum does not match)")
-        return record
+    def _lines(self) -> Iterator[Line]:
+        return self._db.execute(f"SELECT {_COLUMNS} FROM cells UNION ALL SELECT {_COLUMNS} FROM superseded")
 
     def write(self, study: Any, records: Sequence[Record]) -> None:
         """Commit records in one transaction; when it returns they are on disk.
@@ -263,37 +304,36 @@ class Store:
         with told(self.path, "write to"), self._transaction():
             self._db.execute("INSERT OR IGNORE INTO meta VALUES ('slug', ?)", (study.slug,))
             self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (_claims_name(study), claims_digest(study)))
+            added, removed = [], []
             for record in records:
-                self._db.execute(
-                    f"INSERT INTO superseded SELECT {_COLUMNS} FROM cells WHERE key = ? AND status IN (?, ?)",
-                    (record.key, *_FINAL),
-                )
-                self._db.execute(
-                    f"INSERT OR REPLACE INTO cells ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", _line(record)
-                )
+                added.append(checksum_of(record))
+                removed += self._put_aside(record.key)
+                line = line_of(record, added[-1])
+                self._db.execute(f"INSERT OR REPLACE INTO cells ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", line)
+            seal = self._close_seal(self._seal.changed(added, removed))
+        self._seal = seal
+        self._mark.write(seal)
+
+    def _put_aside(self, key: str) -> list[str]:
+        """Make room for a row: a finished one moves to `superseded`; of one that crashed, the checksum is returned."""
+        found = self._db.execute("SELECT status, provenance FROM cells WHERE key = ?", (key,)).fetchone()
+        if found is None:
+            return []
+        if found[0] in _FINAL:
+            self._db.execute(f"INSERT INTO superseded SELECT {_COLUMNS} FROM cells WHERE key = ?", (key,))
+            return []
+        return [stored_checksum(found[1])]
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    address = f"{path.resolve().as_uri()}?{mode}"
+    connection = sqlite3.connect(address, uri=True, timeout=5.0, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA trusted_schema=OFF")
+    return connection
 
 
 def _claims_name(study: Any) -> str:
     return f"claims of revision {study.revision}"
-
-
-def _line(record: Record) -> tuple[Any, ...]:
-    provenance = canonical({**record.provenance, "checksum": _checksum(record)}).decode()
-    cell = msgspec.json.encode(dict(record.cell)).decode()
-    return record.key, cell, record.status, record.attempts, record.result, record.error, provenance
-
-
-def _checksum(record: Record) -> str:
-    fields = [
-        record.key,
-        dict(record.cell),
-        record.status,
-        record.attempts,
-        (record.result or b"").hex(),
-        record.error,
-        dict(record.provenance),
-    ]
-    return hashlib.sha256(canonical(fields)).hexdigest()
 
 
 def _chunks(keys: list[str]) -> Iterator[list[str]]:

@@ -25,6 +25,18 @@ def foreign(path: Path, reason: str) -> CorruptStoreError:
     )
 
 
+def newer(path: Path, known: int, found: int) -> StoreError:
+    """The error for a store that a later steppe wrote."""
+    return StoreError(f"{path} must have format ≤ {known}, got {found}: a newer steppe wrote it; upgrade")
+
+
+def nothing_here(folder: Path) -> StoreError:
+    """The error for a folder from which nothing can be read yet."""
+    return StoreError(
+        f"{folder} must hold a study.db with rows, got none; run the study first, or name its folder with --out"
+    )
+
+
 @contextmanager
 def told(path: Path, doing: str) -> Iterator[None]:
     """Turn errors of SQLite and of the system into ours, with a remedy.
@@ -51,9 +63,11 @@ def _of_sqlite(error: sqlite3.Error, path: Path, doing: str) -> StoreError:
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return busy(path)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-        return _unwritable(path, doing, str(error))
+        return _forbidden(path, doing, str(error))
     if isinstance(error, sqlite3.OperationalError) and "no such" in str(error):
         return foreign(path, f"a database with other tables ({error})")
+    if "decode to UTF-8" in str(error):
+        return foreign(path, f"a damaged text ({error})")
     return StoreError(f"could not {doing} {path}: {error} ({name or 'SQLite'}); {_KEPT}; check the disk and run again")
 
 
@@ -61,7 +75,7 @@ def _of_system(error: OSError, path: Path, doing: str) -> StoreError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _full(path, doing)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        return _unwritable(path, doing, error.strerror or str(error))
+        return _forbidden(path, doing, error.strerror or str(error))
     return StoreError(f"could not {doing} {path}: {error}; {_KEPT}; check the disk and run again")
 
 
@@ -72,10 +86,11 @@ def _full(path: Path, doing: str) -> StoreError:
     )
 
 
-def _unwritable(path: Path, doing: str, reason: str) -> StoreError:
+def _forbidden(path: Path, doing: str, reason: str) -> StoreError:
+    needed = "the file and its folder must be readable" if doing == "read" else "the folder must be writable"
     return StoreError(
-        f"could not {doing} {path}: the folder must be writable, got {reason!r}; "
-        "change its permissions or choose another folder with --out"
+        f"could not {doing} {path}: {needed}, got {reason!r}; change its permissions or choose another folder with "
+        "--out"
     )
 
 

@@ -3,6 +3,7 @@
 Provisional until 1.0.
 """
 
-from .page import render, write
+from .live import Live, restamp
+from .page import banner, render, write
 
-__all__ = ["render", "write"]
+__all__ = ["Live", "banner", "render", "restamp", "write"]

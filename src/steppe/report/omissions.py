@@ -104,15 +104,13 @@ def _lost(rows: Sequence[Any]) -> list[Lost]:
     result = []
     for status, members in by_status.items():
         heading, meaning = _STATUSES.get(status, (status.capitalize(), "The cell has no numbers."))
-        entries = [{"label": row.label, "reason": _last_line(row.error), "command": row.command} for row in members]
+        entries = [
+            {"label": row.label, "reason": row.reason or "no reason was recorded", "command": row.command}
+            for row in members
+        ]
         link = csv_link(("cell", "reason", "command"), [(row.label, row.error, row.command) for row in members])
         result.append(Lost(heading, meaning, len(members), entries[:_SHOWN], link, f"{status}.csv"))
     return result
-
-
-def _last_line(error: str) -> str:
-    lines = [line for line in (error or "").strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "no reason was recorded"
 
 
 def _absent(rows: Sequence[Any]) -> list[tuple[str, list[str]]]:

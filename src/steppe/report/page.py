@@ -1,6 +1,7 @@
 """One self-contained HTML page from rows, verdicts and figures."""
 
 import base64
+import functools
 import hashlib
 import os
 import tempfile
@@ -16,6 +17,7 @@ from steppe.plotting import Figure
 
 from . import sections as parts
 from . import words
+from .live import Live
 from .omissions import omissions
 from .verdicts import Line, lines, short, tally
 
@@ -34,6 +36,7 @@ def render(
     *,
     headline: str | None = None,
     left_out: Sequence[str] = (),
+    live: Live | None = None,
 ) -> str:
     """The report as HTML that needs nothing but itself: no server, no network, no other file.
 
@@ -49,9 +52,10 @@ def render(
         figures: Figures by the id of their `FigureSpec`. Figures of the study that are missing are said to be.
         provenance: What is known about the run. Understood: `command`, `date` (ISO), `seconds`, `size`, `workers`,
             `steppe`, `commit`, `python`, `platform`, `cpu`, `claims_digest`, `bands_fixed` (bool), `stale` (number of
-            rows), `cite`; other keys are shown as they come.
+            rows), `refresh` (the command that computes those again), `cite`; other keys are shown as they come.
         headline: The sentence at the top; None asks `study.headline`.
         left_out: Sentences on what is missing, such as cells that were not reached.
+        live: Where the run stands, if it has not ended: the page says so and, while it goes on, reloads itself.
 
     Returns:
         The page. Below 6 MB as long as the figures' numbers allow; tables are shortened first, CSVs never.
@@ -74,6 +78,9 @@ def render(
         "bands": parts.bands(provenance),
         "stale": provenance.get("stale") or sum(bool(getattr(row, "stale", False)) for row in rows),
         "cite": provenance.get("cite") or _citation(study, provenance),
+        "refresh": provenance.get("refresh", "--refresh stale"),
+        "running": live is not None and live.state == "running",
+        "banner": Markup(banner(live, provenance.get("command", ""))) if live is not None else "",
     }
     claims = lines(found, control_verdicts, figures)
     context["omissions"] = omissions(claims, control_verdicts, rows, [*notes, *([trouble] if trouble else [])])
@@ -86,9 +93,10 @@ def _absent(study: Any, figures: Mapping[str, Figure]) -> list[str]:
 
 def _fitted(context: dict[str, Any], study: Any, claims: Sequence[Line], figures: Mapping[str, Figure]) -> str:
     page = ""
-    for table_rows in _TABLE_ROWS:
-        main, others = parts.sections(study, claims, figures, table_rows=table_rows)
-        page = _template(context | {"main": main, "others": others})
+    main, others = parts.sections(study, claims, figures, table_rows=_TABLE_ROWS[0])
+    for limit in _TABLE_ROWS:
+        short_ones = [parts.shortened(section, limit) for section in others]
+        page = _template(context | {"main": parts.shortened(main, limit), "others": short_ones})
         if len(page.encode()) <= _BUDGET:
             break
     return page
@@ -111,10 +119,36 @@ def _citation(study: Any, provenance: Mapping[str, Any]) -> str:
     return f"Study {study.slug}, revision {study.revision}, steppe{version}.{paper}"
 
 
-def _template(context: Mapping[str, Any]) -> str:
-    from plotly.offline import get_plotlyjs  # the library itself, 4.8 MB of text
+def banner(live: Live, command: str) -> str:
+    """What the page says above everything else while its run has not ended.
 
-    scripts = {"plotly": get_plotlyjs(), "script": (_FOLDER / "report.js").read_text("utf-8")}
+    Args:
+        live: Where the run stands.
+        command: The command that goes on with it.
+    """
+    return _environment().get_template("live.html.j2").render(live=live, command=command).strip()
+
+
+def _template(context: Mapping[str, Any]) -> str:
+    scripts = {"plotly": _plotly(), "script": _read("report.js")}
+    if context["banner"]:
+        scripts["live_script"] = _read("live.js")
+    hashes = " ".join(_hash(text) for text in scripts.values())
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            **context,
+            style=Markup(_read("report.css")),
+            policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+            "base-uri 'none'; form-action 'none'",
+            **{name: Markup(text) for name, text in scripts.items()},
+        )
+    )
+
+
+@functools.cache
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -125,16 +159,21 @@ def _template(context: Mapping[str, Any]) -> str:
     environment.globals.update(
         count=words.count, counted=words.counted, typeset=words.typeset, figure_anchor=parts.figure_anchor
     )
-    hashes = " ".join(_hash(text) for text in scripts.values())
-    return environment.get_template("report.html.j2").render(
-        **context,
-        style=Markup((_FOLDER / "report.css").read_text("utf-8")),
-        policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'",
-        **{name: Markup(text) for name, text in scripts.items()},
-    )
+    return environment
 
 
+@functools.cache
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs  # the library itself, 4.8 MB of text
+
+    return str(get_plotlyjs())
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text("utf-8")
+
+
+@functools.cache
 def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from steppe.plotting import Figure
@@ -74,6 +74,12 @@ def sections(
         for name, drawn in found.items()
     ]
     return result[0], result[1:]
+
+
+def shortened(section: Section, limit: int) -> Section:
+    """The same section with at most so many rows shown in each table; the CSVs keep all."""
+    tables = [(drawn, replace(drawn.table, rows=drawn.table.rows[:limit])) for drawn in section.figures]
+    return replace(section, figures=[replace(drawn, table=table) for drawn, table in tables])
 
 
 def _owner(line: Line, specs: Sequence[Any]) -> str:
@@ -170,7 +176,7 @@ _LABELS = {
     "claims_digest": "Digest of the claims",
     "source_digest": "Digest of the source",
 }
-_ELSEWHERE = ("bands_fixed", "stale", "cite", "command")
+_ELSEWHERE = ("bands_fixed", "stale", "refresh", "cite", "command")
 
 
 def provenance_lines(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -18,6 +18,8 @@ from .looks import Looks
 from .observers import Schedule
 from .plan import Plan, call_observers, explosion_limit, has_settled
 
+_WARM_UP = 3  # steps before a graph is recorded
+
 
 @dataclass
 class _Run:
@@ -72,7 +74,9 @@ class BatchedEngine:
         self.clip = column([math.inf if p.clip is None else p.clip for p in plans])
         self.active = torch.ones_like(self.step_size)
         self.clipped = torch.zeros_like(self.step_size)
-        self.gradient: list[Tensor] = []
+        # Fixed places, so that a recorded step finds its gradient where the last one left it.
+        self.gradient = [torch.zeros_like(p) for p in self.parameters]
+        self.losses = like.new_zeros(len(self.networks))
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -93,10 +97,12 @@ class BatchedEngine:
         else:
             gW = torch.bmm(torch.bmm(self.v.transpose(1, 2), r).mul_(mask), self.x)
             gv = torch.bmm(r, A.transpose(1, 2))
-        self.gradient = [gW, gv, r.sum(2, keepdim=True)]
+        found = [gW, gv, r.sum(2, keepdim=True)]
         if self.skip is not None:
-            self.gradient.append(torch.bmm(r, self.x[:, :, :-1]))
-        return losses
+            found.append(torch.bmm(r, self.x[:, :, :-1]))
+        for place, g in zip(self.gradient, found, strict=True):
+            place.copy_(g)
+        return self.losses.copy_(losses)
 
     def _residuals(self, f: Tensor) -> tuple[Tensor, Tensor]:
         if isinstance(self.loss, Logistic):
@@ -147,6 +153,41 @@ class BatchedEngine:
             p[index] = 0
 
 
+class _Steps:
+    """Takes steps of an engine; on CUDA as one recorded graph, launched at once instead of kernel by kernel."""
+
+    def __init__(self, engine: BatchedEngine) -> None:
+        self._engine = engine
+        self._graph: Any = None
+
+    def take(self, count: int) -> None:
+        """`count` updates, each followed by an evaluation."""
+        if self._engine.W.is_cuda and self._graph is None and count > _WARM_UP:
+            count -= _WARM_UP
+            self._record()
+        for _ in range(count):
+            if self._graph is None:
+                self._step()
+            else:
+                self._graph.replay()
+
+    def _step(self) -> None:
+        self._engine.advance()
+        self._engine.evaluate()
+
+    def _record(self) -> None:
+        """Real steps beside the main stream first, as CUDA wants it, then one that is recorded and not done."""
+        stream = torch.cuda.Stream(self._engine.W.device)
+        stream.wait_stream(torch.cuda.current_stream(self._engine.W.device))
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP):
+                self._step()
+        torch.cuda.current_stream(self._engine.W.device).wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._step()
+
+
 @torch.no_grad()
 def descend_batched(
     engine: BatchedEngine, observers: Sequence[Sequence[Any]], looks: Sequence[Looks | None]
@@ -158,19 +199,18 @@ def descend_batched(
         _Run(Records(), Schedule(p.steps, p.log_every, own), look)
         for p, own, look in zip(plans, observers, looks, strict=True)
     ]
-    due = frozenset().union(*(run.schedule.due for run in runs))
-    for step in range(plans[0].steps + 1):
-        losses = engine.evaluate()
-        if step in due:
-            norms = engine.gradient_norms(decay=True).flatten()
-            rows = torch.stack([losses, norms, engine.parameter_sizes().flatten()], dim=1).tolist()
-            for index, (loss, norm, size) in enumerate(rows):
-                if runs[index].state is None:
-                    _record(engine, runs[index], index, step, (loss, norm, size))
-            if all(run.state is not None for run in runs):
-                break
-        if step < plans[0].steps:
-            engine.advance()
+    steps, done = _Steps(engine), 0
+    engine.evaluate()
+    for step in sorted(frozenset().union(*(run.schedule.due for run in runs))):
+        steps.take(step - done)
+        done = step
+        norms = engine.gradient_norms(decay=True).flatten()
+        rows = torch.stack([engine.losses, norms, engine.parameter_sizes().flatten()], dim=1).tolist()
+        for index, (loss, norm, size) in enumerate(rows):
+            if runs[index].state is None:
+                _record(engine, runs[index], index, step, (loss, norm, size))
+        if all(run.state is not None for run in runs):
+            break
     seconds = time.perf_counter() - began
     clipped = engine.clipped.flatten().tolist()
     return [_history(engine, run, index, int(clipped[index]), seconds) for index, run in enumerate(runs)]

@@ -10,7 +10,7 @@ from torch import Tensor
 from steppe.core import Logistic
 from steppe.networks import ShallowReLU
 
-from .paths import kernels
+from . import paths
 from .plan import Plan
 
 
@@ -26,17 +26,18 @@ class CompiledEngine:
         y: Targets [n, k].
         plan: Checked options.
         loss: `SquaredLoss` or `Logistic`.
-        instruction_set: One of `steppe_kernels.instruction_sets()`; the fastest if None.
+        instruction_set: One of `steppe_kernels.instruction_sets()`; None for what `STEPPE_KERNELS` says or the fastest.
     """
 
     def __init__(
         self, network: ShallowReLU, x: Tensor, y: Tensor, plan: Plan, loss: Any, instruction_set: str | None = None
     ) -> None:
-        module = kernels()
+        module = paths.kernels()
         kind = module.Descent32 if network.w.dtype == torch.float32 else module.Descent64
         self.network, self.plan, self.dtype, self.convention = network, plan, network.w.dtype, loss.convention
         name = "logistic" if isinstance(loss, Logistic) else "squared"
-        self._kernel = kind(*self._arrays(), _array(x), _array(y), name, instruction_set)
+        chosen = instruction_set or paths.instruction_set()
+        self._kernel = kind(*self._arrays(), _array(x), _array(y), name, chosen)
         self.backend = f"kernel-{self._kernel.instruction_set}"
 
     def _arrays(self) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from steppe.core import Logistic, SquaredLoss, note
+from steppe.core import Logistic, SquaredLoss, check_choice, note
 from steppe.networks import ShallowReLU
 
 Path = Literal["kernel", "numpy", "torch-batched", "autograd"]
@@ -32,9 +32,21 @@ def has_closed_form(network: Any, loss: Any) -> bool:
 
 def kernels() -> Any:
     """The module `steppe_kernels`, or None if it is not installed or `STEPPE_KERNELS=off` is set."""
-    if os.environ.get("STEPPE_KERNELS", "") == "off" or importlib.util.find_spec("steppe_kernels") is None:
+    if os.environ.get("STEPPE_KERNELS") == "off" or importlib.util.find_spec("steppe_kernels") is None:
         return None
     return importlib.import_module("steppe_kernels")
+
+
+def instruction_set() -> str | None:
+    """The instruction set that `STEPPE_KERNELS` asks for, so that different processors give the same bits.
+
+    Raises:
+        ParameterError: This processor does not run it.
+    """
+    asked = os.environ.get("STEPPE_KERNELS", "")
+    if asked not in ("", "off"):
+        check_choice("STEPPE_KERNELS", asked, (*kernels().instruction_sets(), "off"))
+    return asked or None
 
 
 def path_of(network: Any, loss: Any) -> Path:

@@ -6,19 +6,35 @@ Provisional until 1.0.
 """
 
 from .checking import check_network, load_data, load_network
+from .configuring import Configuration, plan_configured, read_configuration
+from .costing import CostEstimate, Probe, estimate_cost
+from .diffing import Difference, StatusChange, VerdictPair, diff
 from .doctor import Finding, diagnose
 from .loading import load_study
+from .moving import Compared, Movement
 from .planning import select
 from .rejudging import export, judge, load
 from .result import StudyResult
 from .running import Plan, plan, run, run_plan
+from .sides import Side
 
 __all__ = [
+    "Compared",
+    "Configuration",
+    "CostEstimate",
+    "Difference",
     "Finding",
+    "Movement",
     "Plan",
+    "Probe",
+    "Side",
+    "StatusChange",
     "StudyResult",
+    "VerdictPair",
     "check_network",
     "diagnose",
+    "diff",
+    "estimate_cost",
     "export",
     "judge",
     "load",
@@ -26,6 +42,8 @@ __all__ = [
     "load_network",
     "load_study",
     "plan",
+    "plan_configured",
+    "read_configuration",
     "run",
     "run_plan",
     "select",

@@ -4,8 +4,9 @@ import csv
 import json
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         _refuse_other_dtypes(path, content)
         tensors = load(content)
-    except (SafetensorError, ValueError, KeyError, struct.error) as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
@@ -114,7 +115,7 @@ def load_data(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
 
 def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # np.load leaves a bad file open
             missing = [name for name in ("x", "y") if name not in arrays]
             if missing:
                 raise UnknownNameError(
@@ -132,7 +133,7 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     rows: list[list[float]] = []
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        for number, fields in enumerate(csv.reader(file), start=1):
+        for number, fields in enumerate(_lines(path, file), start=1):
             if not fields:
                 continue
             try:
@@ -150,6 +151,13 @@ def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if table.size == 0 or table.shape[1] < 2:
         raise DataError(f"{path} must have at least one line of numbers with x and y, got {table.shape}; add columns")
     return table[:, :-1], table[:, -1]
+
+
+def _lines(path: Path, file: TextIO) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(file)
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be read as CSV ({error}); write plain numbers separated by commas") from None
 
 
 def check_network(

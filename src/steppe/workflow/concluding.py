@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from steppe.harness import Rows, Study, Summary, claims_digest
-from steppe.report import render, write
+from steppe.report import Live, render, write
 
-from .judging import judge_rows
+from .judging import Judged, judge_rows
 from .result import StudyResult
 
 
@@ -42,18 +42,15 @@ def conclude(
     judged = judge_rows(study, rows)
     path = folder / "report.html"
     if report:
-        left_out = [f"{name[:1].upper()}{name[1:]} {why}." for name, why in judged.problems.items()]
-        if missing:
-            left_out.append(f"{missing} of {len(rows) + missing} cells have no row yet.")
-        page = render(
+        page = page_of(
             study,
             rows,
-            list(judged.verdicts.values()),
-            list(judged.controls.values()),
-            judged.figures,
-            provenance(study, rows, size=size, command=command, claims_changed=claims_changed, summary=summary),
-            headline=judged.headline or study.title,
-            left_out=left_out,
+            judged,
+            missing=missing,
+            size=size,
+            command=command,
+            claims_changed=claims_changed,
+            summary=summary,
         )
         write(path, page)
     return StudyResult(
@@ -68,6 +65,35 @@ def conclude(
         folder=folder,
         missing=missing,
         summary=summary,
+    )
+
+
+def page_of(
+    study: Study,
+    rows: Rows,
+    judged: Judged,
+    *,
+    missing: int,
+    size: str,
+    command: str,
+    claims_changed: bool | None,
+    summary: Summary | None = None,
+    live: Live | None = None,
+) -> str:
+    """The report of judged rows; arguments as in `conclude`, and where the run stands if it has not ended."""
+    left_out = [f"{name[:1].upper()}{name[1:]} {why}." for name, why in judged.problems.items()]
+    if missing:
+        left_out.append(f"{missing} of {len(rows) + missing} cells have no row yet.")
+    return render(
+        study,
+        rows,
+        list(judged.verdicts.values()),
+        list(judged.controls.values()),
+        judged.figures,
+        provenance(study, rows, size=size, command=command, claims_changed=claims_changed, summary=summary),
+        headline=judged.headline or study.title,
+        left_out=left_out,
+        live=live,
     )
 
 
@@ -98,6 +124,7 @@ def provenance(
         "source_digest": newest.get("source"),
         "bands_fixed": None if claims_changed is None else not claims_changed,
         "stale": sum(row.stale for row in rows),
+        "refresh": f"{rows[0].run} --refresh stale" if rows else None,
     }
 
 

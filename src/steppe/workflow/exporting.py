@@ -9,41 +9,68 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from steppe.core import NotComputedError, StoreError, check_choice
-from steppe.harness import Rows
+from steppe.core import InputError, NotComputedError, StoreError, check_choice
+from steppe.harness import Row, Rows
+
+from .places import check_target
 
 Format = Literal["parquet", "csv"]
-_OWN = ("key", "status", "stale", "absent")
+_OWN = ("key", "status", "reason", "stale", "absent")
+_PREFIX = "row_"  # of our own columns, where a study has taken their names
+_EXACT = 2**53  # integers up to here are floats without loss
+
+
+def format_of(path: Path | None, asked: Format | None) -> Format:
+    """The format to write: what is asked for, else by the file's ending, else CSV.
+
+    Raises:
+        UnknownNameError: `asked` is neither.
+        InputError: The file's ending is that of the other format.
+    """
+    if asked is not None:
+        check_choice("format", asked, ("parquet", "csv"))
+    endings: dict[str, Format] = {".parquet": "parquet", ".csv": "csv"}
+    ending = endings.get(path.suffix.lower()) if path is not None else None
+    if asked and ending and asked != ending:
+        raise InputError(f"`to` {str(path)!r} and `format` {asked!r} contradict each other; give one of them")
+    return asked or ending or "csv"
 
 
 def write_rows(rows: Rows, columns: Sequence[str], path: Path, format: Format) -> Path:
-    """Write rows as one table, replacing the file only when it is complete.
+    """Write rows as one table, replacing the file only when it is complete and on disk.
 
-    One line per row: key, status, whether it is stale, the axes, the columns, and in `absent` a JSON object of the
-    reasons of columns that have no value. A curve is a list in Parquet and JSON text in CSV; an absent value is null or
-    empty.
+    One line per row: key, status, the reason of a status other than done (the last line of a stack), whether it is
+    stale, in `absent` a JSON object of the reasons of columns that have no value; then the axes and the columns. Where
+    a study has an axis or column of one of these names, ours is called `row_key`, `row_status`, … instead.
+
+    An absent value is null in Parquet and empty in CSV. A curve is a list in Parquet and JSON text in CSV. A Parquet
+    column has one type: integers and floats together become floats (as text where an integer would lose digits);
+    anything else that is mixed becomes text; a column without any value is of floats. In CSV, text that is empty
+    cannot be told from no value.
 
     Args:
         rows: The rows.
         columns: The declared columns.
-        path: Where to.
-        format: `"parquet"` or `"csv"`.
+        path: Where to. If it is a link, the link is replaced, and what it leads to stays as it is.
+        format: `"parquet"` (zstd) or `"csv"`.
 
     Raises:
         NotComputedError: Parquet is asked for and pyarrow is not installed.
+        InputError: The path has the name of a file that a run keeps.
         StoreError: The file cannot be written.
     """
     check_choice("format", format, ("parquet", "csv"))
-    axes = list(dict.fromkeys(name for row in rows for name in row.cell))
-    names = [*_OWN, *axes, *columns]
-    records = [_record(row, names) for row in rows]
+    path = check_target("to", path)
+    table = _table(rows, columns)
     writer = {"parquet": _write_parquet, "csv": _write_csv}[format]
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".exported-")
         os.close(handle)
-        writer(names, records, Path(temporary))
+        writer(table, Path(temporary))
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
@@ -56,25 +83,33 @@ def write_rows(rows: Rows, columns: Sequence[str], path: Path, format: Format) -
     return path
 
 
-def _record(row: Any, names: Sequence[str]) -> dict[str, Any]:
-    own = {
+def _table(rows: Rows, columns: Sequence[str]) -> dict[str, list[Any]]:
+    """Name → values, ours first."""
+    names = list(dict.fromkeys([*(name for row in rows for name in row.cell), *columns]))
+    own = [_own(row) for row in rows]
+    table = {(_PREFIX + name if name in names else name): [facts[name] for facts in own] for name in _OWN}
+    return table | {name: [row.get(name) for row in rows] for name in names}
+
+
+def _own(row: Row) -> dict[str, Any]:
+    return {
         "key": row.key,
         "status": row.status,
+        "reason": row.reason or None,
         "stale": row.stale,
         "absent": json.dumps(dict(row.absent), ensure_ascii=False, sort_keys=True) if row.absent else None,
     }
-    return {name: own[name] if name in own else row.get(name) for name in names}
 
 
-def _write_csv(names: Sequence[str], records: Sequence[dict[str, Any]], path: Path) -> None:
+def _write_csv(table: dict[str, list[Any]], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(names)
-        for record in records:
-            writer.writerow([json.dumps(v) if isinstance(v, list) else v for v in record.values()])
+        writer.writerow(table)
+        for line in zip(*table.values(), strict=True):
+            writer.writerow([json.dumps(value) if isinstance(value, list) else value for value in line])
 
 
-def _write_parquet(names: Sequence[str], records: Sequence[dict[str, Any]], path: Path) -> None:
+def _write_parquet(table: dict[str, list[Any]], path: Path) -> None:
     try:
         arrow: Any = importlib.import_module("pyarrow")
         parquet: Any = importlib.import_module("pyarrow.parquet")
@@ -82,19 +117,39 @@ def _write_parquet(names: Sequence[str], records: Sequence[dict[str, Any]], path
         raise NotComputedError(
             "Parquet needs pyarrow, which is not installed; pip install 'steppe[data]', or export with --format csv"
         ) from error
-    columns = {name: _one_type([record[name] for record in records]) for name in names}
-    parquet.write_table(
-        arrow.table({name: arrow.array(values) for name, values in columns.items()}), path, compression="zstd"
-    )
+    types = {"text": arrow.string(), "bool": arrow.bool_(), "integer": arrow.int64(), "float": arrow.float64()}
+    types |= {f"list of {name}": arrow.list_(types[name]) for name in ("integer", "float")}
+    arrays = {}
+    for name, values in table.items():
+        kind, converted = _typed(values, text=name.removeprefix(_PREFIX) in ("reason", "absent"))
+        arrays[name] = arrow.array(converted, type=types[kind])
+    parquet.write_table(arrow.table(arrays), path, compression="zstd")
 
 
-def _one_type(values: list[Any]) -> list[Any]:
-    """Parquet columns have one type: mixed numbers become floats, anything else that is mixed becomes text."""
-    kinds = {type(value) for value in values if value is not None}
+def _typed(values: list[Any], *, text: bool = False) -> tuple[str, list[Any]]:
+    """The one type of a column, and its values in it."""
+    present = [value for value in values if value is not None]
+    kinds = {type(value) for value in present}
     if kinds == {list}:
-        return [None if value is None else [float(entry) for entry in value] for value in values]
-    if len(kinds) <= 1:
-        return values
-    if kinds == {int, float}:
-        return [None if value is None else float(value) for value in values]
-    return [None if value is None else value if isinstance(value, str) else json.dumps(value) for value in values]
+        entries = [entry for value in present for entry in value]
+        kind = _numbers(entries)
+        if kind != "text":
+            number: Any = int if kind == "integer" else float
+            return f"list of {kind}", [None if v is None else [number(entry) for entry in v] for v in values]
+    if kinds == {bool}:
+        return "bool", values
+    if not kinds:
+        return ("text" if text else "float"), values
+    kind = _numbers(present) if kinds <= {int, float} else "text"
+    if kind == "text":
+        return kind, [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+    return kind, [None if v is None else float(v) if kind == "float" else v for v in values]
+
+
+def _numbers(values: list[Any]) -> str:
+    """The type that holds these numbers without loss."""
+    kinds = {type(value) for value in values}
+    if kinds == {int}:
+        return "integer"
+    exact = all(-_EXACT <= value <= _EXACT for value in values if type(value) is int)
+    return "float" if kinds <= {int, float} and exact else "text"

@@ -14,6 +14,8 @@ from steppe.core import InputError, KindError, UnknownNameError, check_known
 from steppe.harness import Study
 from steppe.studies import Entry, known_studies
 
+from .places import check_path
+
 
 def load_study(study: Study | str | os.PathLike[str]) -> Study:
     """The study itself, by its slug, or from a Python file that holds one in the name `STUDY`.
@@ -33,14 +35,14 @@ def load_study(study: Study | str | os.PathLike[str]) -> Study:
     if isinstance(study, Study):
         return study
     if isinstance(study, os.PathLike):
-        return _from_file(Path(study))
+        return _from_file(check_path("study", study))
     if not isinstance(study, str):
         raise KindError(
             f"`study` must be a slug, a Study or the path of a .py file, got {study!r} ({type(study).__name__}); "
             "pass for example 'neural-shattering'"
         )
     if study.endswith(".py") or "/" in study or os.sep in study:
-        return _from_file(Path(study))
+        return _from_file(check_path("study", study))
     entries = {entry.slug: entry for entry in known_studies()}
     if study not in entries:
         _refuse_slug(study, list(entries))
@@ -48,7 +50,7 @@ def load_study(study: Study | str | os.PathLike[str]) -> Study:
 
 
 def _refuse_slug(slug: str, known: list[str]) -> None:
-    beside = Path(f"{slug}.py")
+    beside = check_path("study", f"{slug}.py")
     if beside.is_file():
         raise UnknownNameError(f"`study` {slug!r} is not known; for the file beside you write ./{beside}")
     check_known("study", slug, known)

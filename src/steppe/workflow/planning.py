@@ -7,6 +7,7 @@ from steppe.core import InputError, KindError, ParameterError
 from steppe.harness import Grid, Study
 
 Size = Literal["default", "quick", "full"]
+LARGEST = 1_000_000  # cells
 
 
 def select(
@@ -28,18 +29,18 @@ def select(
 
     Raises:
         UnknownNameError: An axis, a part or the size is not known.
-        ParameterError: Text was given for an axis of numbers, or the other way round.
+        ParameterError: Text was given for an axis of numbers, or the other way round, or the cells are over a million.
         InputError: No cell is left.
     """
     chosen = study.grid_of(size)
     if isinstance(grid, Grid):
         chosen = grid
     elif isinstance(grid, Mapping):
-        chosen = chosen.override(_like(chosen, grid))
+        chosen = _bounded(chosen.override(like_axes(chosen, grid)))
     elif grid is not None:
         raise KindError(f"`grid` must be a Grid or a dict of axes, got {type(grid).__name__}; pass Grid(seed=(0, 1))")
     if extend:
-        chosen = chosen.extend(_like(chosen, extend))
+        chosen = _bounded(chosen.extend(like_axes(chosen, extend)))
     if where is not None:
         chosen = chosen.where(where)
     if not study.cells(chosen):
@@ -49,12 +50,21 @@ def select(
     return chosen
 
 
+def _bounded(grid: Grid) -> Grid:
+    """Refuse a product of axes that would fill the memory before it could be said to be too large."""
+    if grid.bound > LARGEST:
+        raise ParameterError(
+            f"`grid` must have at most {LARGEST} cells, got {grid.bound}; give fewer values, or run it in parts"
+        )
+    return grid
+
+
 def _described(study: Study, size: Size) -> str:
     axes = study.grid_of(size).axes
     return "; ".join(f"{name}: {', '.join(map(str, values[:8]))}" for name, values in axes.items())
 
 
-def _like(grid: Grid, changes: Mapping[str, Any]) -> dict[str, Any]:
+def like_axes(grid: Grid, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The values, in the kind that the axis has: a whole float on an axis of integers is an integer."""
     axes = grid.axes
     found: dict[str, Any] = {}

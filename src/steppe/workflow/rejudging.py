@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from steppe.core import InputError, NotComputedError, UnknownNameError
-from steppe.harness import Grid, Rows, Store, Study, load_rows
+from steppe.harness import Grid, Rows, Slot, Store, Study, load_rows
 from steppe.studies import known_studies
 
 from .concluding import conclude
-from .exporting import Format, write_rows
+from .exporting import Format, format_of, write_rows
 from .loading import load_study
+from .places import check_path, check_target
 from .planning import Size, select
 from .remembering import remembered
 from .result import StudyResult
@@ -69,8 +70,8 @@ def export(
 ) -> Path:
     """Write every stored row of this revision as one table.
 
-    Axes and columns are columns; `key`, `status`, `stale` and `absent` (reasons, as JSON) come first. A curve is a list
-    in Parquet and JSON text in CSV.
+    Axes and columns are columns; `key`, `status`, `reason`, `stale` and `absent` (reasons, as JSON) come first. A curve
+    is a list in Parquet (zstd) and JSON text in CSV; an absent value is null or empty.
 
     Args:
         study: As for `judge`.
@@ -83,15 +84,16 @@ def export(
 
     Raises:
         NotComputedError: There is no row, or pyarrow is not installed.
+        InputError: `to` is a folder or a file that a run keeps, or contradicts `format`.
         StoreError: There is no store, it is damaged, or the file cannot be written.
     """
+    target = None if to is None else check_target("to", to)
+    kind = format_of(target, format)
     found, folder = locate(study, out)
     with Store(folder, read_only=True) as store:
         rows = load_rows(found, _stored(found, store), store)
     _refuse_nothing(rows, found, folder, found.slug if isinstance(study, Study) else os.fspath(study))
-    kind: Format = format or ("parquet" if to is not None and Path(to).suffix == ".parquet" else "csv")
-    path = folder / f"{found.slug}.{kind}" if to is None else Path(to)
-    return write_rows(rows, list(found.columns), path, kind)
+    return write_rows(rows, list(found.columns), target or folder / f"{found.slug}.{kind}", kind)
 
 
 def locate(study: Study | str | os.PathLike[str], out: str | os.PathLike[str] | None) -> tuple[Study, Path]:
@@ -102,10 +104,12 @@ def locate(study: Study | str | os.PathLike[str], out: str | os.PathLike[str] | 
         InputError: `study` and `out` are both folders.
         StoreError: The folder holds no store.
     """
-    known = not isinstance(study, Study) and str(study) in {entry.slug for entry in known_studies()}
-    if isinstance(study, Study) or known or not Path(study).is_dir():
+    slugs = {entry.slug for entry in known_studies()}
+    known = not isinstance(study, Study) and str(study) in slugs
+    place = None if out is None else check_path("out", out)
+    if isinstance(study, Study) or known or not check_path("study", study).is_dir():
         found = load_study(study)
-        return found, default_folder(found) if out is None else Path(out)
+        return found, default_folder(found) if place is None else place
     if out is not None:
         raise InputError(
             f"`study` {os.fspath(study)!r} and `out` are both folders; give the study's slug or file first"
@@ -113,13 +117,12 @@ def locate(study: Study | str | os.PathLike[str], out: str | os.PathLike[str] | 
     folder = Path(study)
     with Store(folder, read_only=True) as store:
         slug = store.meta().get("slug", "")
-    try:
-        return load_study(slug), folder
-    except UnknownNameError as error:
+    if slug not in slugs:  # a store names its study; a path in that place is not followed
         raise UnknownNameError(
             f"{folder} holds rows of {slug or 'no study'!r}, which steppe does not know by that name; name its file: "
             f"steppe judge ./yours.py --out {folder}"
-        ) from error
+        )
+    return load_study(slug), folder
 
 
 def _again(study: Any, size: Any, grid: Any, where: Any, out: Any, *, report: bool) -> StudyResult:
@@ -159,7 +162,11 @@ def _stored(study: Study, store: Store) -> list[dict[str, Any]]:
     """Every cell in the store whose parts the study has; those of its grids first, in their order."""
     cells = [cell for size in ("quick", "default", "full") for cell in study.grid_of(size).cells()]
     cells += [dict(record.cell) for record in store.records().values()]
-    return [cell for cell in cells if all(cell.get(s) in slot.parts for s, slot in study.slots.items() if s in cell)]
+    return [cell for cell in cells if all(_is_part(cell[s], slot) for s, slot in study.slots.items() if s in cell)]
+
+
+def _is_part(name: Any, slot: Slot) -> bool:
+    return isinstance(name, str) and name in slot.parts
 
 
 def _refuse_nothing(rows: Rows, study: Study, folder: Path, named: str) -> None:

@@ -4,15 +4,30 @@ import json
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from steppe.core import ParameterError, check_choice, check_integer
-from steppe.harness import Cell, Grid, Progress, Store, Study, canonical, load_rows, run_cells
+from steppe.core import ParameterError, check_choice
+from steppe.harness import (
+    Both,
+    Cell,
+    Grid,
+    Progress,
+    Store,
+    Study,
+    canonical,
+    check_terms,
+    load_rows,
+    parse_place,
+    run_cells,
+)
 
 from .concluding import conclude
+from .live import LiveReport
 from .loading import load_study
+from .places import check_path
 from .planning import Size, select
 from .remembering import remember
 from .result import StudyResult
@@ -29,9 +44,13 @@ class Plan:
         size: The size that was asked for.
         grid: The cells that were asked for.
         folder: Where the store and the report go.
-        workers: Worker processes, None for one per core.
+        on: Where to compute.
+        workers: Cells at once, None for one per core.
+        deadline: Seconds for one cell, or None.
+        retries: How often a cell whose worker died is tried again.
+        stack: At most so many cells of a group in one call, None for whole groups.
         refresh: Which finished rows are computed again.
-        command: The command line that does the same.
+        command: The command line that gives the same rows; where they are computed does not matter for them.
         row_command: The command line to which a row adds its own condition.
     """
 
@@ -39,7 +58,11 @@ class Plan:
     size: Size
     grid: Grid
     folder: Path
+    on: str | Executor = "local"
     workers: int | None
+    deadline: int | float | None = None
+    retries: int = 1
+    stack: int | None = 1
     refresh: Refresh | None
     command: str
     row_command: str
@@ -75,7 +98,10 @@ def plan(
     where: Any = None,
     workers: int | None = None,
     out: str | os.PathLike[str] | None = None,
-    on: str = "local",
+    on: str | Executor = "local",
+    deadline: int | float | None = None,
+    retries: int = 1,
+    stack: int | None = 1,
     refresh: Refresh | None = None,
 ) -> Plan:
     """Check everything that can be checked before computing.
@@ -87,20 +113,25 @@ def plan(
         grid: A grid instead of it, or a dict of axes whose values replace those of the grid.
         extend: Axes to which values are added.
         where: A condition such as `"seed<3 and d==5"`, or a function of the cell.
-        workers: Worker processes with one thread each; one per core if None.
+        workers: Cells at once, with one thread each; one per core if None.
         out: The folder; `./runs/<slug>` if None.
-        on: Where to compute: `"local"`, or `"local:N"` for N workers.
+        on: Where to compute: `"local"`, `"local:N"`, `"dask"`, `"dask://host:port"`, `"ray"`, `"ray://host:port"`,
+            `"slurm:partition"`, or any `concurrent.futures.Executor`. The rows are the same.
+        deadline: Seconds that one cell may take; then it ends with status `timeout` and its stack.
+        retries: How often a cell whose worker died is tried again.
+        stack: At most so many cells of one group are computed in one call; None for whole groups.
         refresh: `"stale"` computes rows again whose sources changed, `"all"` every row.
 
     Raises:
         UnknownNameError: The study, an axis, a part or a size is not known.
-        ParameterError: `on`, `workers` or `refresh` cannot be used.
-        InputError: The file of the study does not work, or no cell is left.
+        ParameterError: `on`, `workers`, `deadline`, `retries`, `stack` or `refresh` cannot be used.
+        InputError: The file of the study does not work, no cell is left, or the extra behind `on` is not installed.
     """
     found = load_study(study)
     size = _size(size, quick=quick)
     if refresh is not None:
         check_choice("refresh", refresh, ("stale", "all"))
+    spot, terms = parse_place(on, workers), check_terms(deadline, retries, stack)
     chosen = select(found, size=size, grid=grid, extend=extend, where=where)
     options = [f"--{size}"] if size != "default" else []
     if isinstance(grid, Mapping):
@@ -108,15 +139,21 @@ def plan(
     options += _settings("--add", extend or {})
     place = [] if out is None else ["--out", os.fspath(out)]
     condition = ["--where", where] if isinstance(where, str) else []
+    limits = [] if deadline is None else ["--deadline", f"{deadline:g}"]
+    limits += [] if retries == 1 else ["--retries", str(retries)]
     start = ["steppe", "run", found.slug if isinstance(study, Study) else os.fspath(study)]
     return Plan(
         study=found,
         size=size,
         grid=chosen,
-        folder=default_folder(found) if out is None else Path(out),
-        workers=_workers(on, workers),
+        folder=default_folder(found) if out is None else check_path("out", out),
+        on=on,
+        workers=spot.workers,
+        deadline=terms.deadline,
+        retries=terms.retries,
+        stack=stack,
         refresh=refresh,
-        command=shlex.join([*start, *options, *condition, *place]),
+        command=shlex.join([*start, *options, *condition, *place, *limits]),
         row_command=shlex.join([*start, *options, *place]),
     )
 
@@ -142,46 +179,43 @@ def _settings(option: str, axes: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _workers(on: str, workers: int | None) -> int | None:
-    kind, colon, count = str(on).partition(":")
-    if kind != "local" or (colon and not count.isdigit()) or (colon and int(count) < 1):
-        raise ParameterError(
-            f"`on` must be 'local' or 'local:N' with N ≥ 1, got {on!r}; cells run on this machine only"
-        )
-    asked = int(count) if colon else None
-    if workers is not None:
-        check_integer("workers", workers, minimum=1)
-        if asked not in (None, workers):
-            raise ParameterError(f"`on` {on!r} and `workers` {workers} contradict each other; give one of them")
-    return asked if workers is None else workers
-
-
-def run_plan(planned: Plan, *, progress: Progress | None = None) -> StudyResult:
+def run_plan(planned: Plan, *, progress: Progress | None = None, live: float | None = 30.0) -> StudyResult:
     """Compute the missing cells, judge all that were asked for, write the report.
 
     Every finished cell is on disk at once. Cells that crash are recorded with their stack and do not stop the others;
-    the report is written in any case.
+    the report is written in any case, and rewritten while the run goes on.
 
     Args:
         planned: What `plan` returned.
         progress: Who hears of finished cells.
+        live: Seconds between two versions of the report while the run goes on; None writes it at the end only.
 
     Raises:
+        ParameterError: `live` is not above zero.
         KeyboardInterrupt: On Ctrl-C; finished cells are kept and the same call goes on.
         StoreBusyError: Another run writes to the folder.
         CorruptStoreError: The store is damaged or not ours; nothing is deleted.
         StoreError: The folder or the disk cannot be used.
     """
     study, cells = planned.study, planned.cells
-    with Store(planned.folder) as store:
+    with Store(planned.folder) as store, LiveReport(planned, live) as page:
         store.check_slug(study)
         remember(planned.folder, study, planned.size, cells)
         summary = run_cells(
-            study, cells, store, workers=planned.workers, progress=progress, refresh=planned.refresh or "none"
+            study,
+            cells,
+            store,
+            on=planned.on,
+            workers=planned.workers,
+            deadline=planned.deadline,
+            retries=planned.retries,
+            stack=planned.stack,
+            progress=page if progress is None else Both(progress, page),
+            refresh=planned.refresh or "none",
         )
         rows = load_rows(study, cells, store, command=planned.row_command)
         changed = store.claims_changed(study)
-    return conclude(
+    result = conclude(
         study,
         rows,
         planned.folder,
@@ -191,6 +225,7 @@ def run_plan(planned: Plan, *, progress: Progress | None = None) -> StudyResult:
         claims_changed=changed,
         summary=summary,
     )
+    return replace(result, problems={**result.problems, **page.problems})
 
 
 def run(
@@ -202,9 +237,13 @@ def run(
     where: Any = None,
     workers: int | None = None,
     out: str | os.PathLike[str] | None = None,
-    on: str = "local",
+    on: str | Executor = "local",
+    deadline: int | float | None = None,
+    retries: int = 1,
+    stack: int | None = 1,
     refresh: Refresh | None = None,
     progress: Progress | None = None,
+    live: float | None = 30.0,
 ) -> StudyResult:
     """Run a study: compute the cells that are missing, judge the claims, write the report.
 
@@ -217,11 +256,16 @@ def run(
         quick: The same as `size="quick"`.
         grid: A grid instead of it, or a dict of axes whose values replace those of the grid.
         where: A condition such as `"seed<3 and d==5"`, or a function of the cell.
-        workers: Worker processes with one thread each; one per core if None.
+        workers: Cells at once, with one thread each; one per core if None.
         out: The folder; `./runs/<slug>` if None.
-        on: Where to compute: `"local"`, or `"local:N"` for N workers.
+        on: Where to compute: `"local"`, `"local:N"`, `"dask"`, `"dask://host:port"`, `"ray"`, `"ray://host:port"`,
+            `"slurm:partition"`, or any `concurrent.futures.Executor`. The rows are the same.
+        deadline: Seconds that one cell may take; then it ends with status `timeout` and its stack.
+        retries: How often a cell whose worker died is tried again.
+        stack: At most so many cells of one group are computed in one call; None for whole groups.
         refresh: `"stale"` computes rows again whose sources changed, `"all"` every row.
         progress: Who hears of finished cells.
+        live: Seconds between two versions of the report while the run goes on; None writes it at the end only.
 
     Returns:
         Rows, verdicts, figures, and the path of the report.
@@ -229,6 +273,7 @@ def run(
     Raises:
         InputError, KindError: An argument cannot be used; the message says which and what to do.
         StoreError: The folder is busy, damaged, not writable, full or on a network.
+        ComputationError: The workers cannot be reached, are gone for good, or run another version.
         KeyboardInterrupt: On Ctrl-C; finished cells are kept.
 
     Example:
@@ -237,6 +282,17 @@ def run(
         'holds'
     """
     planned = plan(
-        study, size=size, quick=quick, grid=grid, where=where, workers=workers, out=out, on=on, refresh=refresh
+        study,
+        size=size,
+        quick=quick,
+        grid=grid,
+        where=where,
+        workers=workers,
+        out=out,
+        on=on,
+        deadline=deadline,
+        retries=retries,
+        stack=stack,
+        refresh=refresh,
     )
-    return run_plan(planned, progress=progress)
+    return run_plan(planned, progress=progress, live=live)

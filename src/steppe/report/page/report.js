@@ -113,6 +113,33 @@
     }
   });
 
+  /* A page that reloaded itself while its run went on left a note of where its reader was. */
+  const place = (() => {
+    try {
+      const found = JSON.parse(sessionStorage.getItem("steppe-place"));
+      sessionStorage.removeItem("steppe-place");
+      return found && found.path === location.pathname ? found : null;
+    } catch {
+      return null;
+    }
+  })();
+  let moved = false;
+  for (const name of ["wheel", "touchmove", "keydown", "pointerdown"]) {
+    window.addEventListener(name, () => { moved = true; }, { passive: true });
+  }
+  const goBack = () => {
+    if (!place || moved) return;
+    const part = document.getElementById(place.part);
+    const top = part ? window.scrollY + part.getBoundingClientRect().top - place.top : place.y;
+    window.scrollTo({ top, behavior: "instant" });
+  };
+  if (place) {
+    for (const details of document.querySelectorAll("details")) {
+      details.open = place.open.includes(details.closest("[id]").id);
+    }
+    goBack();
+  }
+
   const figures = async () => {
     for (const figure of document.querySelectorAll("figure")) {
       const holder = figure.querySelector("script[type='application/x-figure']");
@@ -125,6 +152,7 @@
         root.dataset.trouble = String(error);
       }
     }
+    goBack();
     root.dataset.ready = "true";
   };
   figures();

@@ -1,0 +1,68 @@
+"""What a run will cost, in words and as JSON; imported by `steppe show --cost` when it is called."""
+
+import dataclasses
+from typing import Any
+
+from steppe.workflow import CostEstimate
+
+from .output import answer, print_table
+
+
+def as_dict(found: CostEstimate) -> dict[str, Any]:
+    """A forecast as plain values."""
+    return dataclasses.asdict(found)
+
+
+def print_cost(found: CostEstimate) -> None:
+    """Time, memory and disk, and the cells that they rest on."""
+    at_once = f"{found.workers} worker{'' if found.workers == 1 else 's'}"
+    answer(
+        f"{found.study}, {found.size} size: {found.cells} cells, {found.there} there already, "
+        f"{found.to_compute} to compute by {at_once}\n"
+    )
+    if found.probes:
+        rows = [[p.label, f"{p.work:.3g}", _lasted(p.status, p.seconds), _mib(p.memory_mib)] for p in found.probes]
+        print_table(["probe", "cost", "took", "memory"], rows)
+        answer(f"time    {_time(found)}")
+        answer(f"memory  {_memory(found)}")
+    answer(f"disk    {_mib(found.store_bytes / 2**20)} for the store")
+    for note in found.notes:
+        answer(f"\n{note}" if note is found.notes[0] else note)
+
+
+def _lasted(status: str, seconds: float) -> str:
+    return f"over {spoken(seconds)}" if status == "timeout" else spoken(seconds)
+
+
+def _time(found: CostEstimate) -> str:
+    if found.seconds is None or found.longest is None:
+        return f"at least {spoken(found.shortest)}"
+    work = f"{spoken(found.core_seconds)} of computing and {spoken(found.start_seconds)} to start"
+    return f"about {spoken(found.seconds)}, between {spoken(found.shortest)} and {spoken(found.longest)} ({work})"
+
+
+def _memory(found: CostEstimate) -> str:
+    if found.memory_mib is None:
+        return "not known"
+    return (
+        f"at most {_mib(found.memory_mib)}: {_mib(found.memory_worker_mib)} for each worker, as in the probes; "
+        "larger cells may take more"
+    )
+
+
+def _mib(value: float | None) -> str:
+    if value is None:
+        return "not known"
+    return f"{value / 1024:.1f} GiB" if value >= 1024 else f"{value:.0f} MiB" if value >= 10 else f"{value:.1f} MiB"
+
+
+def spoken(seconds: float) -> str:
+    """`0.03 s`, `8.1 s`, `41 s`, `8 min 10 s`, `3 h 05 min`."""
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return (
+        f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    )
