@@ -12,6 +12,7 @@ PAGES = [
     "docs/quickstart.md",
     "docs/howto/check-a-network.md",
     "docs/howto/compare-runs.md",
+    "docs/howto/fast-training.md",
     "docs/howto/your-data.md",
     "docs/howto/watch-a-sweep.md",
 ]
