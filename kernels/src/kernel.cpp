@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <limits>
 #include <new>
+#include <type_traits>
 #include <vector>
 
 #include "descent.hpp"
@@ -189,15 +190,20 @@ template <class T, std::size_t FixedInputs, std::size_t FixedOutputs> class Netw
     // Samples of a tile, whole vectors of them.
     std::size_t size_of(std::size_t t) const { return std::min(tile, (n - t * tile + step - 1) / step * step); }
 
-    void forward(std::size_t t) {
+    // Calls `each(first, B)` for all vectors of neurons, B at a time, B known to the compiler.
+    template <class Each> void blocks(Each each) const {
         std::size_t first = 0;
-        for (; first + block <= vectors; first += block) forward_block<block>(first, t);
+        for (; first + block <= vectors; first += block) each(first, std::integral_constant<int, block>{});
         switch (vectors - first) {
-            case 3: forward_block<3>(first, t); break;
-            case 2: forward_block<2>(first, t); break;
-            case 1: forward_block<1>(first, t); break;
+            case 3: each(first, std::integral_constant<int, 3>{}); break;
+            case 2: each(first, std::integral_constant<int, 2>{}); break;
+            case 1: each(first, std::integral_constant<int, 1>{}); break;
             default: break;
         }
+    }
+
+    void forward(std::size_t t) {
+        blocks([&](std::size_t first, auto B) { forward_block<decltype(B)::value>(first, t); });
     }
 
     // One output: with the weights scaled by v beforehand, what a neuron adds to f is its preactivation itself, and the
@@ -331,14 +337,7 @@ template <class T, std::size_t FixedInputs, std::size_t FixedOutputs> class Netw
     }
 
     void backward(std::size_t t) {
-        std::size_t first = 0;
-        for (; first + block <= vectors; first += block) backward_block<block>(first, t);
-        switch (vectors - first) {
-            case 3: backward_block<3>(first, t); break;
-            case 2: backward_block<2>(first, t); break;
-            case 1: backward_block<1>(first, t); break;
-            default: break;
-        }
+        blocks([&](std::size_t first, auto B) { backward_block<decltype(B)::value>(first, t); });
     }
 
     template <int B> void backward_block(std::size_t first, std::size_t t) {

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from steppe.cli import main
-from steppe.cli.costs import spoken
 from steppe.cli.progress import Progress
+from steppe.core import duration
 from steppe.harness import Store
 
 TOY = Path(__file__).parents[1] / "workflow" / "toy_study.py"
@@ -126,7 +126,7 @@ def test_misuse_of_show_is_one_message_and_code_2(capsys, arguments, says):
 
 
 def test_durations_have_the_digits_they_deserve():
-    assert [spoken(s) for s in (0.034, 8.13, 41.4, 490, 11100)] == [
+    assert [duration(s) for s in (0.034, 8.13, 41.4, 490, 11100)] == [
         "0.034 s",
         "8.1 s",
         "41 s",

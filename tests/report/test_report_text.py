@@ -10,12 +10,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from steppe.core import StoreError
+from steppe.core import StoreError, duration
 from steppe.harness import Rows
 from steppe.plotting import Axis, Figure, Panel
 from steppe.report import write
 from steppe.report.tables import csv_link, table
-from steppe.report.words import count, day, duration, listed, number, typeset
+from steppe.report.words import count, day, listed, number, typeset
 
 
 class _Text(HTMLParser):
@@ -258,7 +258,7 @@ def test_tables_align_numbers_and_hide_nothing_but_the_command():
         (number(123456), "123\u202f456"),
         (number(None), "–"),
         (count(1000), "1\u202f000"),
-        (duration(0.42), "0.4 s"),
+        (duration(0.42), "0.42 s"),
         (duration(492), "8 min 12 s"),
         (duration(11100), "3 h 05 min"),
         (day("2026-11-21T03:10:00+00:00"), "21 November 2026"),

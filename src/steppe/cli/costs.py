@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from steppe.core import duration
 from steppe.workflow import CostEstimate
 
 from .output import answer, print_table
@@ -31,14 +32,14 @@ def print_cost(found: CostEstimate) -> None:
 
 
 def _lasted(status: str, seconds: float) -> str:
-    return f"over {spoken(seconds)}" if status == "timeout" else spoken(seconds)
+    return f"over {duration(seconds)}" if status == "timeout" else duration(seconds)
 
 
 def _time(found: CostEstimate) -> str:
     if found.seconds is None or found.longest is None:
-        return f"at least {spoken(found.shortest)}"
-    work = f"{spoken(found.core_seconds)} of computing and {spoken(found.start_seconds)} to start"
-    return f"about {spoken(found.seconds)}, between {spoken(found.shortest)} and {spoken(found.longest)} ({work})"
+        return f"at least {duration(found.shortest)}"
+    work = f"{duration(found.core_seconds)} of computing and {duration(found.start_seconds)} to start"
+    return f"about {duration(found.seconds)}, between {duration(found.shortest)} and {duration(found.longest)} ({work})"
 
 
 def _memory(found: CostEstimate) -> str:
@@ -54,15 +55,3 @@ def _mib(value: float | None) -> str:
     if value is None:
         return "not known"
     return f"{value / 1024:.1f} GiB" if value >= 1024 else f"{value:.0f} MiB" if value >= 10 else f"{value:.1f} MiB"
-
-
-def spoken(seconds: float) -> str:
-    """`0.03 s`, `8.1 s`, `41 s`, `8 min 10 s`, `3 h 05 min`."""
-    if seconds < 10:
-        return f"{seconds:.2g} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    return (
-        f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    )

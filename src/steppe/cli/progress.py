@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from steppe.core import duration
+
 from .output import console, note
 
 if TYPE_CHECKING:
@@ -16,14 +18,7 @@ _LONGEST = 160  # characters of a reason; the report has all of it
 
 def in_words(seconds: float | None) -> str:
     """`3 min 20 s left`, `1 h 05 min left`, `12 s left`; `time left unknown` for None."""
-    if seconds is None:
-        return "time left unknown"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s left"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s left"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min left"
+    return "time left unknown" if seconds is None else f"{duration(round(seconds))} left"
 
 
 def counts(standing: "Standing") -> str:

@@ -26,7 +26,7 @@ from .errors import (
     StoreError,
     UnknownNameError,
 )
-from .estimates import Estimate, grouped
+from .estimates import Estimate
 from .facts import Fact, Status
 from .notes import listening, note
 from .seeds import PURPOSES, derived_seed
@@ -37,6 +37,7 @@ from .validation import (
     check_number,
     refuse_unknown_keywords,
 )
+from .words import duration, grouped
 
 if TYPE_CHECKING:
     from .batches import Batches
@@ -90,6 +91,7 @@ __all__ = [
     "check_same_place",
     "check_targets",
     "derived_seed",
+    "duration",
     "generator",
     "grouped",
     "listening",

@@ -5,6 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .words import grouped
+
 ErrorKind = Literal["bound", "residual", "standard error", "sampling", "none"]
 
 _WORDS = {
@@ -15,11 +17,6 @@ _WORDS = {
 }
 # Half-width of the interval in units of `error`: a standard error spans 95 %, the other kinds are the half-width.
 _HALF_WIDTHS = {"standard error": 1.959963984540054}
-
-
-def grouped(number: int) -> str:
-    """A whole number with thin spaces between thousands: `24 577`."""
-    return f"{number:,}".replace(",", "\u202f")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

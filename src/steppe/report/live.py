@@ -5,9 +5,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from steppe.core import duration
 from steppe.harness import Standing
 
-from .words import count, counted, duration
+from .words import count, counted
 
 _SILENCE = 120.0  # seconds without news after which a page no longer claims that its run goes on
 _BEATS = 4  # the same in periods, where one period is long

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from steppe.core import duration
 from steppe.plotting import Figure
 
 from .tables import Table, packed, table
 from .verdicts import Group, Line, grouped, short
-from .words import anchor, counted, day, duration, listed, moment, number
+from .words import anchor, counted, day, listed, moment, number
 
 MAIN = "main"
 

@@ -41,18 +41,6 @@ def counted(value: int, one: str, many: str = "") -> str:
     return f"{count(value)} {one if value == 1 else many or one + 's'}"
 
 
-def duration(seconds: float) -> str:
-    """Seconds as `41 s`, `8 min 12 s` or `3 h 05 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
 def day(value: Any) -> str:
     """A date or ISO text as `21 November 2026`; other text unchanged."""
     if isinstance(value, str):
