@@ -177,15 +177,16 @@ class _Steps:
 
     def _record(self) -> None:
         """Real steps beside the main stream first, as CUDA wants it, then one that is recorded and not done."""
-        stream = torch.cuda.Stream(self._engine.W.device)
-        stream.wait_stream(torch.cuda.current_stream(self._engine.W.device))
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UP):
+        with torch.cuda.device(self._engine.W.device):
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UP):
+                    self._step()
+            torch.cuda.current_stream().wait_stream(stream)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):
                 self._step()
-        torch.cuda.current_stream(self._engine.W.device).wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._step()
 
 
 @torch.no_grad()
