@@ -296,7 +296,11 @@ def test_a_ray_cluster_loses_a_node_and_no_cell(tmp_path):
 @pytest.mark.fire
 @needs_ray
 def test_a_ray_cluster_elsewhere_computes_for_a_client_with_its_token(tmp_path):
-    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    # What Ray left in this process's environment is not meant for another cluster; and its client server forks while
+    # gRPC has threads at work, which ends the child now and then if gRPC tries to follow.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    clean["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+    environment = {**clean, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     port, client = free_ports(2)
     here = ("--node-ip-address=127.0.0.1", f"--port={port}", f"--ray-client-server-port={client}")
     words = ("start", "--head", "--block", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats", *here)
