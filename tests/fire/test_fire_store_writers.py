@@ -84,7 +84,7 @@ def test_three_killed_writers_lose_no_acknowledged_row(tmp_path, script, rounds)
     for _ in range(rounds):
         before = {folder: acknowledged(folder) for folder in folders}
         processes = [writer(script, folder, "one") for folder in folders]
-        until(lambda: all(acknowledged(folder) > known for folder, known in before.items()))  # noqa: B023
+        until(lambda: all(acknowledged(folder) > known for folder, known in before.items()))  # noqa: B023 - called at once
         time.sleep(chance.uniform(0, 0.3))
         for process in chance.sample(processes, 3):
             killed(process)
@@ -110,9 +110,9 @@ def test_three_writers_of_one_folder_write_one_after_the_other(tmp_path, script,
         def holders():
             return [line.split(":") for line in lines(f"{folder}.holder")]
 
-        until(lambda: set(names) - {names[0]} <= set(lines(f"{folder}.busy")) | {n for n, _ in holders()})  # noqa: B023
+        until(lambda: set(names) - {names[0]} <= set(lines(f"{folder}.busy")) | {n for n, _ in holders()})  # noqa: B023 - called at once
         for number in range(3):
-            until(lambda: len(holders()) > 3 * round_ + number)  # noqa: B023
+            until(lambda: len(holders()) > 3 * round_ + number)  # noqa: B023 - called at once
             name, since = holders()[-1]
             if number:
                 waits.append(float(since) - gone)

@@ -15,13 +15,14 @@ from .engine import Engine, Place, Task, TaskResult, Terms, parse_place
 from .engines import engine_at
 from .grid import Cell
 from .identity import keys_of
-from .outcomes import Outcome, decode
+from .outcomes import Outcome
 from .progress import Progress, Silent
 from .provenance import checkout, now
-from .rows import Row, Rows, label_of, reason_of
+from .rows import Rows, label_of, reason_of
 from .shipping import ship
 from .sources import source_digest, source_file
 from .store import Record, Store
+from .stored import row_of
 from .study import Study
 
 Refresh = Literal["none", "stale", "all"]
@@ -252,20 +253,6 @@ def load_rows(study: Study, cells: Iterable[Mapping[str, Any]], store: Store, *,
     keys = keys_of(study, listed)
     records, source = store.records(keys), source_digest(study)
     run = command or f"steppe run {study.slug}"
-    rows = [_row(records[key], cell, source, run) for key, cell in zip(keys, listed, strict=True) if key in records]
+    found = ((records[key], cell) for key, cell in zip(keys, listed, strict=True) if key in records)
+    rows = [row_of(record, cell, run=run, stale=record.provenance.get("source") != source) for record, cell in found]
     return Rows(rows, study.slug)
-
-
-def _row(record: Record, cell: Mapping[str, Any], source: str, run: str) -> Row:
-    columns, absent = decode(record.result, record.key)
-    return Row(
-        cell=cell,
-        result=columns,
-        absent=absent,
-        key=record.key,
-        status=record.status,  # type: ignore[arg-type]  # what the runner wrote
-        error=record.error or "",
-        provenance=record.provenance,
-        stale=record.provenance.get("source") != source,
-        run=run,
-    )
