@@ -140,7 +140,7 @@ class Naughty(nn.Module):
 
 
 @pytest.mark.door  # the shape hook draws random numbers itself
-@pytest.mark.parametrize("fail_at", [None, 1, 2, 3])
+@pytest.mark.parametrize("fail_at", [None, 1, 2])
 def test_nothing_is_left_behind(fail_at):
     model = Naughty(fail_at)
     model.inner[0].weight.grad = torch.ones_like(model.inner[0].weight)

@@ -4,8 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from steppe.core import KindError, ParameterError, SquaredLoss
-from steppe.curvature import SharpnessTracker, largest_stable_step, sharpness, stability_threshold
+from steppe.core import InputError, KindError, ParameterError, SquaredLoss
+from steppe.curvature import (
+    SharpnessTracker,
+    hessian,
+    largest_stable_step,
+    preconditioned_sharpness,
+    sharpness,
+    stability_threshold,
+)
 from steppe.networks import ShallowReLU
 
 
@@ -83,6 +90,88 @@ def test_another_size_starts_cold():
     tracker.measure()
     wider = ShallowReLU(5, 90, seed=2)
     assert tracker(0, wider)["sharpness"] == pytest.approx(float(sharpness(wider, SquaredLoss(), data)), rel=2e-3)
+
+
+def test_the_history_says_what_every_check_cost_and_claims():
+    network, data = problem()
+    tracker = SharpnessTracker(network, SquaredLoss(), data)
+    errors = []
+    for step in range(30):
+        descend(network, data, 0.08)
+        found = tracker.measure(step)
+        exact = torch.linalg.eigvalsh(hessian(network, SquaredLoss(), data).to_dense())[-1]
+        errors.append(abs(found.value - float(exact)))
+    history = tracker.history
+    assert [check.step for check in history] == list(range(30))
+    assert list(tracker) == history
+    assert all(check.residual <= 1e-2 * check.value and check.converged for check in history)
+    assert sum(check.products for check in history) / len(history) <= 2.5
+    assert all(error <= check.residual for error, check in zip(errors, history, strict=True))
+    claimed = [(error, check) for error, check in zip(errors, history, strict=True) if check.claims(1e-3)]
+    assert claimed
+    assert all(error <= 1e-3 * check.value for error, check in claimed)
+    for check in history:
+        assert check.accuracy <= check.residual
+        assert check.accuracy == check.residual or check.accuracy == pytest.approx(check.residual**2 / check.gap)
+        assert check.seconds > 0
+        assert check.reason
+
+
+def test_an_adaptive_optimizer_is_followed_preconditioned():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 20), nn.Tanh(), nn.Linear(20, 1)).double()
+    _, data = problem()
+    optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-3)
+    tracker = SharpnessTracker(model, nn.MSELoss(), data, optimizer=optimizer)
+    assert tracker.preconditioned
+    assert not tracker.ready
+    assert tracker(0, model) is None
+    with pytest.raises(InputError, match="must have taken a step"):
+        tracker.measure()
+    for _ in range(5):
+        optimizer.zero_grad()
+        nn.MSELoss()(model(data[0]), data[1]).backward()
+        optimizer.step()
+        found = tracker.measure()
+        truth = preconditioned_sharpness(model, nn.MSELoss(), data, optimizer=optimizer, rtol=1e-8)
+        assert float(found) == pytest.approx(float(truth), rel=2e-3)
+    assert found.quantity == "preconditioned sharpness"
+    plain = SharpnessTracker(model, nn.MSELoss(), data, optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    assert not plain.preconditioned
+
+
+def test_some_parameters_alone_and_their_shapes():
+    model = nn.Sequential(nn.Linear(5, 20), nn.Tanh(), nn.Linear(20, 1)).double()
+    _, data = problem()
+    tracker = SharpnessTracker(model, nn.MSELoss(), data, parameters="2.*")
+    assert float(tracker.measure()) == pytest.approx(
+        float(sharpness(model, nn.MSELoss(), data, parameters="2.*")), rel=2e-3
+    )
+    assert list(tracker.shapes()) == ["2.weight", "2.bias"]
+    assert tracker.vector.shape == (21,)
+
+
+def test_a_budget_of_nothing_allows_the_first_check_only():
+    network, data = problem()
+    tracker = SharpnessTracker(network, SquaredLoss(), data, budget=1e-9)
+    assert tracker(0, network) is not None
+    assert tracker(1, network) is None
+    assert "budget" in tracker.pacing.over
+    assert tracker.measure().converged  # asked for by name, it measures
+
+
+def test_a_failed_check_does_not_spoil_the_next():
+    network, data = problem()
+    tracker = SharpnessTracker(network, SquaredLoss(), data)
+    tracker.measure()
+    kept = network.w.detach().clone()
+    with torch.no_grad():
+        network.w.fill_(torch.nan)
+    with pytest.raises((ValueError, RuntimeError)):
+        tracker.measure()
+    with torch.no_grad():
+        network.w.copy_(kept)
+    assert float(tracker.measure()) == pytest.approx(float(sharpness(network, SquaredLoss(), data)), rel=2e-3)
 
 
 def test_thresholds_are_at_hand():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from steppe.core import DataError, KindError, ParameterError, UnknownNameError
-from steppe.data import image_patches, into_unit_ball, smooth_label_map, tabular, uniform_ball
+from steppe.data import handwritten_digits, image_patches, into_unit_ball, smooth_label_map, tabular, uniform_ball
 
 
 @pytest.mark.parametrize(("name", "n", "d"), [("diabetes", 442, 10), ("digits", 1797, 61), ("breast-cancer", 569, 30)])
@@ -95,3 +95,12 @@ def test_smooth_label_map_keeps_signal_and_drops_noise():
 def test_bad_input_is_named(call, error, says):
     with pytest.raises(error, match=says):
         call()
+
+
+def test_handwritten_digits_are_the_table_as_it_is():
+    x, labels = handwritten_digits()
+    assert x.shape == (1797, 64)
+    assert x.min() == 0
+    assert x.max() == 16
+    assert labels.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert torch.equal(1.0 - 2.0 * (labels % 2), tabular("digits").y[:, 0])

@@ -40,22 +40,27 @@ from .validation import (
 from .words import duration, grouped
 
 if TYPE_CHECKING:
-    from .batches import Batches
+    from .batches import Batches, samples_of, targets_of
     from .devices import check_inputs, check_same_place, check_targets
     from .generators import generator
     from .losses import CrossEntropy, Logistic, SquaredLoss
     from .objectives import Objective
+    from .parts import Part, take_samples
 
 _LAZY = {
     "Batches": "batches",
     "Objective": "objectives",
     "CrossEntropy": "losses",
     "Logistic": "losses",
+    "Part": "parts",
     "SquaredLoss": "losses",
     "check_inputs": "devices",
     "check_same_place": "devices",
     "check_targets": "devices",
     "generator": "generators",
+    "samples_of": "batches",
+    "take_samples": "parts",
+    "targets_of": "batches",
 }
 
 __all__ = [
@@ -76,6 +81,7 @@ __all__ = [
     "NotDeterministicError",
     "Objective",
     "ParameterError",
+    "Part",
     "ShapeError",
     "SquaredLoss",
     "Status",
@@ -97,6 +103,9 @@ __all__ = [
     "listening",
     "note",
     "refuse_unknown_keywords",
+    "samples_of",
+    "take_samples",
+    "targets_of",
 ]
 
 

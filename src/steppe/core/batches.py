@@ -1,6 +1,6 @@
 """Data as every measurement takes it: one batch or a re-iterable of batches, combined by weight."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -27,7 +27,10 @@ class Batches:
         pairs: Whether every batch must have inputs and targets apart, for a loss(outputs, targets).
 
     Attributes:
+        data: What is iterated over.
+        weight: How batches are to be weighed, None if that was left open.
         in_memory: Whether all batches lie in memory already (not so for a loader).
+        part_words: Of a `Part` of the data, which samples these are, such as "512 of 50 000"; None otherwise.
 
     Raises:
         KindError: It is neither, or a one-shot iterator.
@@ -39,7 +42,7 @@ class Batches:
     def __init__(self, data: Any, *, weight: Weight | None = None, pairs: bool = True) -> None:
         if weight is not None and not callable(weight):
             check_choice("weight", weight, ["samples", "tokens"])
-        single = isinstance(data, dict) or (isinstance(data, tuple) and _tensors(data))
+        single = isinstance(data, Mapping) or (isinstance(data, tuple) and _tensors(data))
         if isinstance(data, list) and len(data) == 2 and _tensors(data):
             raise KindError("`data` must be a tuple (x, y) for one batch, got a list of two tensors; pass (x, y)")
         if isinstance(data, Tensor | str) or not (single or hasattr(data, "__iter__")):
@@ -47,18 +50,19 @@ class Batches:
                 f"`data` must be a tuple (x, y), a dict or a re-iterable of such batches, got {type(data).__name__}; "
                 "pass (x, y)"
             )
-        self._data = [data] if single else data
-        if iter(self._data) is self._data:
+        self.data = [data] if single else data
+        self.part_words: str | None = getattr(data, "words", None) if isinstance(data, list) else None
+        if hasattr(self.data, "__next__"):
             raise KindError(
                 f"`data` must be re-iterable, got the one-shot {type(data).__name__}; pass list(data) or a loader"
             )
-        self._weight, self._pairs = weight, pairs
-        self.in_memory = isinstance(self._data, list | tuple)
+        self.weight, self._pairs = weight, pairs
+        self.in_memory = isinstance(self.data, list | tuple)
 
     def __iter__(self) -> Iterator[Any]:
         found = False
-        known = len(self._data) if hasattr(self._data, "__len__") else None
-        for index, batch in enumerate(self._data):
+        known = _length(self.data)
+        for index, batch in enumerate(self.data):
             found = True
             yield self._checked(batch, "" if known == 1 else f" in batch {index}")
         if not found:
@@ -66,8 +70,8 @@ class Batches:
 
     def weighing(self, batch: Any) -> Weight:
         """How batches like this one are weighed."""
-        if self._weight is not None:
-            return self._weight
+        if self.weight is not None:
+            return self.weight
         return "tokens" if not self._pairs and isinstance(batch, dict) and "labels" in batch else "samples"
 
     def weigh(self, batch: Any) -> float:
@@ -107,7 +111,7 @@ class Batches:
         return torch.cat(xs), torch.cat(ys)
 
     def _checked(self, batch: Any, where: str) -> Any:
-        if isinstance(batch, dict):
+        if isinstance(batch, Mapping):
             if self._pairs and targets_of(batch) is None:
                 raise KindError(
                     f"a dict batch must have its targets under one of {', '.join(map(repr, _TARGETS))}, got the keys "
@@ -148,6 +152,13 @@ def samples_of(batch: Any) -> int:
     return len(counted)
 
 
+def _length(data: Any) -> int | None:
+    try:
+        return len(data)
+    except TypeError:  # a loader over a stream has a length that it cannot tell
+        return None
+
+
 def _tensors(values: Any) -> bool:
     return len(values) > 0 and all(isinstance(value, Tensor) for value in values)
 
@@ -156,6 +167,8 @@ def _detached(name: str, value: Any, where: str) -> Any:
     if not isinstance(value, Tensor):
         return value
     value = value.detach()
+    if value.is_inference() and not torch.is_inference_mode_enabled():
+        value = value.clone()  # autograd cannot save the original
     if value.ndim == 0 or value.shape[0] == 0:
         raise DataError(f"`{name}` needs at least 1 sample, got shape {list(value.shape)}{where}; pass more data")
     if value.is_floating_point() and not torch.isfinite(value).all():

@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .batches import inputs_of, targets_of
 from .devices import check_same_place
-from .errors import ComputationError, KindError, ShapeError
+from .errors import ComputationError, DeviceError, KindError, ShapeError
 
 
 class Objective:
@@ -74,10 +75,12 @@ class Objective:
         return scalar("the model's loss", value)
 
     def outputs(self, model: nn.Module, batch: Any) -> Tensor:
-        """What the model makes of the inputs, one tensor."""
+        """What the model makes of the inputs: one tensor, or an object with `.logits`."""
         check_batch_place(model, batch)
         positional, named = inputs_of(batch)
         outputs = model(*positional, **named)
+        if not isinstance(outputs, Tensor):
+            outputs = getattr(outputs, "logits", outputs)
         if not isinstance(outputs, Tensor):
             raise KindError(
                 f"`model` must return one tensor, got {type(outputs).__name__}; wrap it in a module that returns the "
@@ -89,12 +92,43 @@ class Objective:
         """The loss of outputs against the targets of the batch."""
         y = targets_of(batch)
         assert y is not None  # batches of pairs are checked to have targets
-        if y.is_floating_point() and outputs.shape != y.shape and outputs.numel() == y.numel():
+        alike = y.is_floating_point() and outputs.numel() == y.numel()
+        if outputs.shape != y.shape and (alike or _is_elementwise(self.loss)):
             raise ShapeError(
                 f"`y` must have the shape of the outputs, {list(outputs.shape)}, got {list(y.shape)}; "
-                f"pass y.reshape({', '.join(map(str, outputs.shape))}), or the loss would broadcast them"
+                f"{_reshaped(outputs, y)}, or the loss would broadcast them"
             )
         return scalar("loss", self.loss(outputs, y))
+
+
+_ELEMENTWISE = (
+    nn.MSELoss,
+    nn.L1Loss,
+    nn.SmoothL1Loss,
+    nn.HuberLoss,
+    nn.BCEWithLogitsLoss,
+    nn.BCELoss,
+    nn.SoftMarginLoss,
+)
+_ELEMENTWISE_FUNCTIONS = (
+    functional.mse_loss,
+    functional.l1_loss,
+    functional.smooth_l1_loss,
+    functional.huber_loss,
+    functional.binary_cross_entropy_with_logits,
+    functional.binary_cross_entropy,
+)
+
+
+def _is_elementwise(loss: Any) -> bool:
+    """Whether the loss compares entry by entry, so that targets of another shape are a mistake."""
+    return isinstance(loss, _ELEMENTWISE) or any(loss is function for function in _ELEMENTWISE_FUNCTIONS)
+
+
+def _reshaped(outputs: Tensor, y: Tensor) -> str:
+    if outputs.numel() == y.numel():
+        return f"pass y.reshape({', '.join(map(str, outputs.shape))})"
+    return "pass one target per output"
 
 
 def check_batch_place(model: nn.Module, batch: Any) -> None:
@@ -109,11 +143,14 @@ def scalar(name: str, value: Any) -> Tensor:
 
     Raises:
         ShapeError: It is none.
+        DeviceError: It holds no number.
         ComputationError: It is not finite.
     """
     if not isinstance(value, Tensor) or value.numel() != 1:
         got = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise ShapeError(f"`{name}` must return a scalar tensor, got {got}; average it over samples")
+    if value.is_meta:
+        raise DeviceError(f"`{name}` is on the device meta, which holds no numbers; move model and data to cpu or cuda")
     if not torch.isfinite(value):
         raise ComputationError(f"the loss is {float(value.detach())} here; check parameters and data")
     return value.reshape(())

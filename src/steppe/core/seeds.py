@@ -7,7 +7,9 @@ from .validation import check_integer, check_known
 # Every purpose that draws random numbers. Changing a name changes every number drawn for it.
 PURPOSES: dict[str, str] = {
     "activations.directions": "random directions of half-space depth",
+    "core.part": "choice of samples where only part of the data is measured",
     "core.test": "tests of the generator itself",
+    "curvature.fisher": "labels drawn from a model for the sampled Fisher matrix",
     "curvature.probe": "start vectors and probes of curvature estimators",
     "data.mixture_of_subspaces": "sampler",
     "data.mixture_of_subspaces.bases": "the subspaces of that sampler",

@@ -1,5 +1,6 @@
 """Exact curvature of shallow ReLU networks under the losses of the house."""
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -51,6 +52,10 @@ class ClosedForm:
         loss: A loss of the house.
         batches: Data of the network's dtype and device.
         dtype: Dtype of the products.
+
+    Attributes:
+        network: The network, for its names; training it on does not change the products.
+        loss: The loss at this point.
     """
 
     backend = "closed form"
@@ -63,6 +68,7 @@ class ClosedForm:
         x, y = batches.joined()
         x = network.check(x)
         check_same_place(network, x, y)
+        self.network = network
         self.dtype, self.device, self.samples = dtype, x.device, len(x)
         with torch.inference_mode(mode=False), torch.no_grad():
             self.products = ShallowProducts(network.copy(dtype=dtype), x.to(dtype))
@@ -73,9 +79,14 @@ class ClosedForm:
                     "the network's outputs are not finite; its weights have diverged, use earlier ones"
                 )
             _check_labels(loss, targets, network.outputs)
-            loss(outputs, targets)  # refuses targets that do not fit
-            gradient, self.weigh = output_derivatives(loss, outputs, targets)
-            self.residual = self.products.residual_matrix(gradient)
+            self.loss = float(loss(outputs, targets))  # refuses targets that do not fit
+            self._gradient, self.weigh = output_derivatives(loss, outputs, targets)
+
+    @cached_property
+    def residual(self) -> Float[Tensor, "k e m"]:
+        """The block of the Hessian that Gauss–Newton lacks; trace and diagonal do without it."""
+        with torch.inference_mode(mode=False), torch.no_grad():
+            return self.products.residual_matrix(self._gradient)
 
     def hessian_product(self, block: Float[Tensor, "p s"]) -> Float[Tensor, "p s"]:
         """H δ for each column δ."""

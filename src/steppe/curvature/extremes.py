@@ -1,18 +1,18 @@
 """Sharpness and other extreme eigenvalues."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from torch import Tensor
 
-from steppe.core import Estimate, KindError, refuse_unknown_keywords
-from steppe.linalg import Eigenvalues, extreme_eigenvalues
+from steppe.core import Estimate, KindError
+from steppe.linalg import Eigenvalues, Progress, extreme_eigenvalues, remaining
 
 from .operators import as_operator, kind_of
+from .options import ProblemOptions, refuse_unknown_options
 
-_KEYWORDS = ["rtol", "start", "seed", "max_products", "weight", "objective"]
+_KEYWORDS = ("rtol", "start", "seed", "max_products", "budget", "progress")
 
 
 def eigenvalues(
@@ -24,9 +24,9 @@ def eigenvalues(
     start: Tensor | None = None,
     seed: int = 0,
     max_products: int | None = None,
-    weight: Any = None,
-    objective: Callable[..., Any] | None = None,
-    **unknown: Any,
+    budget: float | None = None,
+    progress: Progress = False,
+    **options: Unpack[ProblemOptions],
 ) -> Eigenvalues:
     """The k largest or smallest algebraic eigenvalues of a curvature operator, with vectors and residuals.
 
@@ -41,12 +41,13 @@ def eigenvalues(
         start: First vector [p] or block [p, s], such as earlier eigenvectors.
         seed: Seed of the random directions.
         max_products: Products allowed, 1000 if None.
-        weight: As in `hessian`.
-        objective: As in `hessian`.
-        **unknown: Refused, with the keyword to use instead.
+        budget: Seconds allowed, None for any number.
+        progress: True for a bar on stderr, or a callable (products done, expected or None, text).
+        **options: `parameters`, `weight`, `objective` and `memory`, as in `ProblemOptions`; others are refused.
 
     Returns:
-        Values [k], requested end first, with vectors [p, k], residuals, gaps, `converged` and the reason.
+        Values [k], requested end first, with vectors [p, k], residuals, gaps, the enclosures that a completeness check
+        proved (`ends`), `converged` and the reason.
 
     Raises:
         KindError: The arguments are of another kind or number, or a keyword is not known.
@@ -54,7 +55,8 @@ def eigenvalues(
 
     Accuracy: see `steppe.linalg.extreme_eigenvalues`.
     """
-    refuse_unknown_keywords("eigenvalues", unknown, ["k", "which", *_KEYWORDS])
+    refuse_unknown_options("eigenvalues", options, "k", "which", *_KEYWORDS)
+    began = time.perf_counter()
     loss, data = more[:2] if len(more) >= 2 else (None, None)
     count = more[-1] if len(more) in (1, 3) else k
     if len(more) > 3 or (len(more) in (1, 3) and k is not None):
@@ -62,15 +64,18 @@ def eigenvalues(
             f"`eigenvalues` takes (operator, k) or (model, loss, data, k), got {1 + len(more)} positional arguments"
             f"{'' if k is None else ' and k'}; pass k once"
         )
-    return extreme_eigenvalues(
-        as_operator(operator, loss, data, function="eigenvalues", weight=weight, objective=objective),
+    found = extreme_eigenvalues(
+        as_operator(operator, loss, data, function="eigenvalues", **options),
         1 if count is None else count,
         which=which,
         rtol=rtol,
         start=start,
         seed=seed,
         max_products=max_products,
+        budget=remaining(budget, began),
+        progress=progress,
     )
+    return replace(found, seconds=time.perf_counter() - began)
 
 
 def sharpness(
@@ -82,9 +87,9 @@ def sharpness(
     start: Tensor | None = None,
     seed: int = 0,
     max_products: int | None = None,
-    weight: Any = None,
-    objective: Callable[..., Any] | None = None,
-    **unknown: Any,
+    budget: float | None = None,
+    progress: Progress = False,
+    **options: Unpack[ProblemOptions],
 ) -> Estimate:
     """Sharpness λ_max(∇²L): the largest algebraic eigenvalue of the Hessian of the loss in all parameters.
 
@@ -100,14 +105,16 @@ def sharpness(
         start: A vector [p] to start from, such as an earlier eigenvector; random if None.
         seed: Seed of the start vector.
         max_products: Products allowed, 1000 if None.
-        weight: As in `hessian`.
-        objective: As in `hessian`.
-        **unknown: Refused, with the keyword to use instead.
+        budget: Seconds allowed, building the operator included; None for any number. What was found by then is
+            returned, with `converged` False.
+        progress: True for a bar on stderr, or a callable (products done, expected or None, text).
+        **options: `parameters`, `weight`, `objective` and `memory`, as in `ProblemOptions`; others are refused.
 
     Returns:
         The estimate; `error` is the residual norm r = ‖H y − θ y‖. Some eigenvalue lies within r of the value. If the
         top eigenvalue is separated from the rest by a gap, the error is at most r²/gap (Kato–Temple), so that
-        r ≤ 10⁻² θ gives 10⁻³ θ whenever the gap is at least 0.1 θ. `eigenvalues` reports the Ritz gap.
+        r ≤ 10⁻² θ gives 10⁻³ θ whenever the gap is at least 0.1 θ. The reason names that bound, the Ritz gap it
+        rests on, and a number that no eigenvalue exceeds except with probability 1/1000 over the random start.
 
     Raises:
         SteppeError: As `hessian`.
@@ -125,10 +132,18 @@ def sharpness(
         >>> round(float(sharpness(ShallowReLU(3, 2, init="zeros"), SquaredLoss(), (x, 0 * x[:, :1]))), 12)
         1.0
     """
-    refuse_unknown_keywords("sharpness", unknown, _KEYWORDS)
+    refuse_unknown_options("sharpness", options, *_KEYWORDS)
     began = time.perf_counter()
-    operator = as_operator(model, loss, data, function="sharpness", weight=weight, objective=objective)
-    found = extreme_eigenvalues(operator, rtol=rtol, start=start, seed=seed, max_products=max_products)
+    operator = as_operator(model, loss, data, function="sharpness", **options)
+    found = extreme_eigenvalues(
+        operator,
+        rtol=rtol,
+        start=start,
+        seed=seed,
+        max_products=max_products,
+        budget=remaining(budget, began),
+        progress=progress,
+    )
     return replace(sharpness_estimate(found, kind_of(operator)), seconds=time.perf_counter() - began)
 
 

@@ -1,44 +1,109 @@
 """The Hessian and the Gauss–Newton matrix of a loss, as operators."""
 
+import inspect
 from collections.abc import Callable
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from steppe.core import Batches, DtypeError, KindError, Objective, grouped, refuse_unknown_keywords
+from steppe.core import Batches, DtypeError, KindError, Objective, grouped
 from steppe.linalg import SymmetricOperator
-from steppe.networks import ShallowReLU
 
 from .autograd import AutogradCurvature
-from .closed_form import ClosedForm, has_closed_form
+from .determinism import uses_batch_statistics
+from .layout import ParameterOperator
+from .options import ProblemOptions, refuse_unknown_options
+from .selection import unwrapped
+from .sources import ClosedSource, closed_source
+from .untouched import same_random_states
 
-Kind = Literal["Hessian", "Gauss–Newton"]
+Source = ClosedSource | AutogradCurvature
+_FACTORS = {"Hessian": "hessian_product", "Gauss–Newton": "gauss_newton_product"}
 
 
-class CurvatureOperator(SymmetricOperator):
+class CurvatureOperator(ParameterOperator):
     """A curvature matrix of a loss in the parameters: `shape`, `dtype`, `device`, `@`, `to_dense()`, `products`.
 
-    Attributes:
-        kind: Which matrix.
-        convention: Loss, reduction, samples and parameters.
-        backend: How products are computed.
+    Args:
         source: What makes the products.
-        exact_diagonal: Computes the diagonal without products, or None.
+        kind: Which matrix: "Hessian", "Gauss–Newton" or another name.
+        convention: Loss, reduction, samples and parameters.
+        shapes: Shape of each variable by name.
+        product: The product, if it is not the Hessian's or Gauss–Newton's; with a keyword `where`, a range of
+            parameters, blocks are cheap.
+        exact_diagonal: Computes the diagonal without products; None is the source's, for the two kinds.
+
+    Attributes:
+        source, kind, convention, exact_diagonal: As given.
+        backend: How products are computed; it may change to a faster way that was seen to agree.
     """
 
-    def __init__(self, source: ClosedForm | AutogradCurvature, kind: Kind, convention: str) -> None:
+    def __init__(
+        self,
+        source: Any,
+        kind: str,
+        convention: str,
+        *,
+        shapes: dict[str, torch.Size] | None = None,
+        product: Callable[..., Tensor] | None = None,
+        exact_diagonal: Callable[[], Tensor] | None = None,
+    ) -> None:
+        if shapes is None:
+            named = zip(getattr(source, "names", []), getattr(source, "parameters", []), strict=True)
+            shapes = {name: parameter.shape for name, parameter in named} or {"": torch.Size([source.size])}
+        if product is None:
+            product = getattr(source, _FACTORS[kind])
+            exact_diagonal = getattr(source, "diagonal", None) if exact_diagonal is None else exact_diagonal
+        blockwise = isinstance(source, AutogradCurvature) and _takes(product, "where")
         super().__init__(
-            source.hessian_product if kind == "Hessian" else source.gauss_newton_product,
-            source.size,
+            product,
+            shapes,
+            restrict=_Restricted(product) if blockwise else None,
             dtype=source.dtype,
             device=source.device,
             backend=source.backend,
             convention=convention,
         )
         self.kind = kind
-        self.source = source
-        self.exact_diagonal: Callable[[], Tensor] | None = source.diagonal if isinstance(source, ClosedForm) else None
+        self.source: Any = source
+        self.exact_diagonal = exact_diagonal
+
+    def __matmul__(self, v: Any) -> Any:
+        """As `ParameterOperator`."""
+        image = super().__matmul__(v)
+        self.backend = self.source.backend
+        return image
+
+    def _words(self) -> str:
+        return f"{self.kind}, {self.convention}"
+
+    def expect(self, products: int) -> None:
+        """Announce how many products are to come, so that a faster way is set up when it pays.
+
+        Forward mode and replayed linearisations are timed against double backward, and taken if they agree with it to
+        rounding. Unless products are announced nothing is timed, and equal calls give equal bits.
+        """
+        if isinstance(self.source, AutogradCurvature):
+            self.source.expected = products
+
+
+class _Restricted:
+    """Products of diagonal blocks from one that takes `where`."""
+
+    def __init__(self, product: Callable[..., Tensor]) -> None:
+        self.product = product
+
+    def __call__(self, where: slice) -> Callable[[Tensor], Tensor]:
+        return partial(self.product, where=where)
+
+
+def _takes(function: Callable[..., Any], keyword: str) -> bool:
+    try:
+        return keyword in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def hessian(
@@ -46,33 +111,35 @@ def hessian(
     loss: Any,
     data: Any,
     *,
-    weight: Any = None,
-    objective: Callable[..., Any] | None = None,
     dtype: torch.dtype | None = None,
-    **unknown: Any,
+    **options: Unpack[ProblemOptions],
 ) -> CurvatureOperator:
     """The Hessian of L(θ) = (Σ_b w_b L_b(θ)) / Σ_b w_b, with L_b the loss on batch b of weight w_b.
 
-    For a `ShallowReLU` with `SquaredLoss`, `CrossEntropy` or `Logistic` the products are closed-form, in float64
-    (other dtypes are upcast exactly) unless `dtype` says otherwise. Any other module goes through double backward
-    in its own dtype, over the parameters that require a gradient; graphs are retained for data in memory and
-    rebuilt at every product for a loader. The operator belongs to the parameters at this moment.
+    For a `ShallowReLU` with `SquaredLoss`, `CrossEntropy` or `Logistic`, and for a `DeepLinear` with `SquaredLoss`, the
+    products are closed-form, in float64 (other dtypes are upcast exactly) unless `dtype` says otherwise. Any other
+    module goes through double backward in its own dtype; graphs are retained for data in memory, as far as `memory`
+    reaches, and rebuilt at every product for a loader. The operator belongs to the parameters at this moment.
+
+    A loss with `reduction="sum"` is summed over batches instead. Attention, recurrence, sparse embeddings, weight
+    normalisation and compiled modules run in a form that has second derivatives. Hooks on gradients and a surrounding
+    autocast are left out: it is the Hessian of the loss itself. BatchNorm in training mode uses the statistics of each
+    batch, and the convention says so.
 
     Args:
         model: A module, left exactly as found.
         loss: `loss(outputs, targets) -> scalar`, a mean over samples; None if the model returns an object with
             `.loss`.
         data: One batch, a tuple (x, y) or a dict, or a re-iterable of batches.
-        weight: Of a batch: `"samples"` (default), `"tokens"` (labels other than −100; default where the model computes
-            its own loss from `labels`) or a callable of the batch.
-        objective: `objective(model, batch) -> scalar`, with loss None, for anything else.
         dtype: Dtype of the closed-form products, float64 if None.
-        **unknown: Refused, with the keyword to use instead.
+        **options: `parameters`, `weight`, `objective` and `memory`, as in `ProblemOptions`; others are refused.
 
     Returns:
-        The operator on flat vectors in the order of `model.parameters()`.
+        The operator on flat vectors in the order of `model.parameters()` and on dictionaries of tensors by name; tied
+        parameters count once.
 
     Raises:
+        UnknownNameError: A pattern of `parameters` matches nothing.
         KindError: Model, loss or data is of the wrong kind.
         DtypeError, DeviceError: Model and data differ.
         ShapeError: Outputs and targets do not have the same shape.
@@ -84,17 +151,22 @@ def hessian(
 
     Example:
         >>> from steppe.core import SquaredLoss
+        >>> from steppe.networks import ShallowReLU
         >>> network = ShallowReLU(1, 1, init="zeros")
         >>> x = torch.ones(4, 1, dtype=torch.float64)
         >>> hessian(network, SquaredLoss(), (x, 0 * x)).to_dense().diagonal().tolist()  # only the output bias acts
         [0.0, 0.0, 0.0, 1.0]
+        >>> model = nn.Sequential(nn.Linear(1, 2), nn.Tanh(), nn.Linear(2, 1)).double()
+        >>> last = hessian(model, SquaredLoss(), (x, 0 * x), parameters="2.*")
+        >>> last.names, list((last @ {"2.bias": torch.ones(1, dtype=torch.float64)}))
+        (['2.weight', '2.bias'], ['2.weight', '2.bias'])
     """
-    refuse_unknown_keywords("hessian", unknown, ["weight", "objective", "dtype"])
-    return build(model, loss, data, kind="Hessian", weight=weight, objective=objective, dtype=dtype)
+    refuse_unknown_options("hessian", options, "dtype")
+    return build(model, loss, data, kind="Hessian", dtype=dtype, **options)
 
 
 def gauss_newton(
-    model: Any, loss: Any, data: Any, *, weight: Any = None, dtype: torch.dtype | None = None, **unknown: Any
+    model: Any, loss: Any, data: Any, *, dtype: torch.dtype | None = None, **options: Unpack[ProblemOptions]
 ) -> CurvatureOperator:
     """The Gauss–Newton matrix Σ_i J_iᵀ S_i J_i: the Hessian with the model replaced by its linearisation.
 
@@ -103,10 +175,10 @@ def gauss_newton(
     bias its largest eigenvalue is at least 1. Arguments, errors and backends are those of `hessian`; a loss is needed,
     because outputs and loss must be told apart.
     """
-    refuse_unknown_keywords("gauss_newton", unknown, ["weight", "dtype"])
+    refuse_unknown_options("gauss_newton", options, "dtype")
     if loss is None:
         raise KindError("`gauss_newton` needs loss(outputs, targets), got None; pass a loss, or use `hessian`")
-    return build(model, loss, data, kind="Gauss–Newton", weight=weight, dtype=dtype)
+    return build(model, loss, data, kind="Gauss–Newton", dtype=dtype, **options)
 
 
 def build(
@@ -114,35 +186,56 @@ def build(
     loss: Any,
     data: Any,
     *,
-    kind: Kind,
-    weight: Any = None,
-    objective: Callable[..., Any] | None = None,
+    kind: str,
     dtype: torch.dtype | None = None,
     check: bool = True,
+    closed_form: bool = True,
+    **options: Unpack[ProblemOptions],
 ) -> CurvatureOperator:
-    """The operator of one kind; `check` evaluates an ordinary module twice and compares."""
+    """The operator of one kind.
+
+    Args:
+        model: The module.
+        loss: As in `hessian`.
+        data: As in `hessian`.
+        kind: "Hessian" or "Gauss–Newton".
+        dtype: Dtype of closed-form products.
+        check: Evaluate an ordinary module twice and compare.
+        closed_form: Use one if it exists.
+        **options: As in `ProblemOptions`.
+    """
     if not isinstance(model, nn.Module):
         raise KindError(f"`model` must be a torch module or an operator, got {type(model).__name__}; pass a module")
-    target = Objective(loss, objective=objective)
-    batches = Batches(data, weight=weight, pairs=target.separate)
-    source: ClosedForm | AutogradCurvature
-    closed = isinstance(model, ShallowReLU) and has_closed_form(model, loss) and weight in (None, "samples")
-    if isinstance(model, ShallowReLU) and closed and all(isinstance(batch, tuple) for batch in batches):
-        source = ClosedForm(model, loss, batches, dtype=torch.float64 if dtype is None else dtype)
-        mean_of = f"{grouped(source.samples)} {'sample' if source.samples == 1 else 'samples'}"
-    else:
-        source = AutogradCurvature(model, target, batches, check=check)
-        if dtype is not None and dtype != source.dtype:
-            raise DtypeError(
-                f"`dtype` must be the model's, {source.dtype}, for products by double backward, got {dtype}; "
-                f"convert model and data with .to({dtype})"
-            )
-        number = grouped(int(source.weight)) if source.weight == int(source.weight) else f"{source.weight:g}"
-        mean_of = f"{number} {source.mean_of}" if source.weight != 1 else f"1 {source.mean_of.removesuffix('s')}"
-    return CurvatureOperator(source, kind, _convention(target, mean_of, source.size, source.all_parameters))
+    model, parameters = unwrapped(model), options.get("parameters")
+    target = Objective(loss, objective=options.get("objective"))
+    with same_random_states():  # a loader draws a seed when it is iterated
+        batches = Batches(data, weight=options.get("weight"), pairs=target.separate)
+        closed = closed_source(model, loss, batches, dtype) if closed_form and parameters is None else None
+        if closed is not None:
+            shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+            words = batches.part_words or grouped(closed.samples)
+            mean_of = f"mean of {words} {'sample' if closed.samples == 1 else 'samples'}"
+            convention = _convention(target, mean_of, closed.size, closed.all_parameters)
+            return CurvatureOperator(closed, kind, convention, shapes=shapes)
+        source = AutogradCurvature(
+            model, target, batches, parameters=parameters, memory=options.get("memory"), check=check
+        )
+    if dtype is not None and dtype != source.dtype:
+        raise DtypeError(
+            f"`dtype` must be the model's, {source.dtype}, for products by double backward, got {dtype}; "
+            f"convert model and data with .to({dtype})"
+        )
+    if check:
+        source.prepare("gradient" if kind == "Hessian" else "outputs")
+    convention = _convention(target, source.weighing.words, source.size, source.all_parameters)
+    if uses_batch_statistics(model):
+        convention += ", batch statistics"
+    return CurvatureOperator(source, kind, convention)
 
 
-def as_operator(model: Any, loss: Any, data: Any, *, function: str, **options: Any) -> SymmetricOperator:
+def as_operator(
+    model: Any, loss: Any, data: Any, *, function: str, **options: Unpack[ProblemOptions]
+) -> SymmetricOperator:
     """The given operator, or the Hessian of (model, loss, data) with the options of `hessian`."""
     if isinstance(model, SymmetricOperator):
         given = [name for name, value in options.items() if value is not None]
@@ -166,4 +259,4 @@ def _convention(objective: Objective, mean_of: str, parameters: int, all_paramet
     of = f"all {grouped(parameters)}"
     if parameters != all_parameters:
         of = f"{grouped(parameters)} of {grouped(all_parameters)}"
-    return f"{objective.convention}, mean of {mean_of}, {of} parameters"
+    return f"{objective.convention}, {mean_of}, {of} parameters"

@@ -2,37 +2,85 @@
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .twice import twice_differentiable
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """A context for second derivatives: gradients on, twice differentiable attention, and no trace afterwards.
+def untouched(model: nn.Module, *, second_order: bool = True) -> Iterator[None]:
+    """A context for derivatives of a user's module that leaves no trace.
 
-    Training flags, `requires_grad`, `.grad` and the states of the random generators (torch on CPU and on used CUDA
-    devices, `random`) are put back on leaving, also by an exception. Buffers: see `private_buffers`.
+    Training flags, `requires_grad`, `.grad`, the random generators (torch on CPU and on used CUDA devices, NumPy,
+    `random`), the default dtype and the number of threads are put back on leaving, also by an exception. While inside,
+    gradients are on, ambient autocast is off, `.grad` is None and hooks on gradients rest. Buffers: see
+    `private_buffers`.
+
+    Args:
+        model: The module.
+        second_order: Run attention, embeddings, weight normalisation and compiled parts in the form that has second
+            derivatives.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    flags = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
-    states = (torch.get_rng_state(), random.getstate(), _cuda_states())
+    modules = list(model.modules())
+    modes = [module.training for module in modules]
+    parameters = list(model.parameters())
+    flags = [(parameter.requires_grad, parameter.grad, parameter._backward_hooks) for parameter in parameters]
+    settings = torch.get_default_dtype(), torch.get_num_threads()
     try:
-        # The fused attention kernels have no second derivative; the plain one has.
-        with torch.inference_mode(mode=False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with same_random_states(), ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(mode=False))
+            stack.enter_context(torch.enable_grad())
+            _without_autocast(stack)
+            _without_gradient_hooks(modules, stack)
+            if second_order:
+                twice_differentiable(modules, stack)
+            for parameter, (_, grad, hooks) in zip(parameters, flags, strict=True):
+                if grad is not None:  # a checkpointed layer would add to it in place
+                    parameter.grad = None
+                if hooks is not None:
+                    parameter._backward_hooks = None
             yield
+    finally:
+        for module, training in zip(modules, modes, strict=True):
+            module.training = training
+        for parameter, (requires_grad, grad, hooks) in zip(parameters, flags, strict=True):
+            if parameter.requires_grad != requires_grad:
+                parameter.requires_grad_(requires_grad)
+            if parameter.grad is not grad:
+                parameter.grad = grad
+            if parameter._backward_hooks is not hooks:
+                parameter._backward_hooks = hooks
+        if torch.get_default_dtype() != settings[0]:
+            torch.set_default_dtype(settings[0])
+        if torch.get_num_threads() != settings[1]:
+            torch.set_num_threads(settings[1])
+
+
+@contextmanager
+def same_random_states() -> Iterator[None]:
+    """A context that leaves torch's, NumPy's and Python's random generators as they were."""
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state(), _cuda_states()  # noqa: NPY002 - the global state is what we protect
+    try:
+        yield
     finally:
         torch.set_rng_state(states[0])
         random.setstate(states[1])
-        if states[2]:
-            torch.cuda.set_rng_state_all(states[2])
-        for module, training in modes:
-            module.training = training
-        for parameter, requires_grad, grad in flags:
-            parameter.requires_grad_(requires_grad)
-            parameter.grad = grad
+        np.random.set_state(states[2])  # noqa: NPY002
+        if states[3]:
+            torch.cuda.set_rng_state_all(states[3])
+
+
+def stir() -> None:
+    """Move every random generator on, so that a second forward pass in another context draws other numbers."""
+    torch.rand(1)
+    random.random()
+    np.random.random()  # noqa: NPY002
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.rand(1, device="cuda")
 
 
 @contextmanager
@@ -41,19 +89,37 @@ def private_buffers(model: nn.Module) -> Iterator[None]:
 
     Every pass sees the buffers as the user left them, whatever passes came before.
     """
-    buffers = [
-        (module, name, buffer)
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
+    tables = [(module, dict(module._buffers)) for module in model.modules() if module._buffers]
+    copies: dict[int, Tensor] = {}  # a buffer that two modules share stays shared
     try:
-        for module, name, buffer in buffers:
-            module._buffers[name] = buffer.detach().clone()
+        for module, buffers in tables:
+            for name, buffer in buffers.items():
+                if buffer is not None:
+                    if id(buffer) not in copies:
+                        copies[id(buffer)] = buffer.detach().clone()
+                    module._buffers[name] = copies[id(buffer)]
         yield
     finally:
-        for module, name, buffer in buffers:
-            module._buffers[name] = buffer
+        for module, buffers in tables:
+            module._buffers.clear()
+            module._buffers.update(buffers)
+
+
+def _without_autocast(stack: ExitStack) -> None:
+    """The user's surrounding autocast would halve the digits of every product."""
+    for device in {"cpu", "cuda"}:
+        if torch.is_autocast_enabled(device):
+            stack.enter_context(torch.autocast(device, enabled=False))
+
+
+def _without_gradient_hooks(modules: list[nn.Module], stack: ExitStack) -> None:
+    """What hooks make of gradients is no property of the loss."""
+    for module in modules:
+        for name in ("_backward_hooks", "_backward_pre_hooks"):
+            hooks = getattr(module, name)
+            if hooks:
+                setattr(module, name, type(hooks)())
+                stack.callback(setattr, module, name, hooks)
 
 
 def _cuda_states() -> list[Tensor]:

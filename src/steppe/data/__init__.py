@@ -4,7 +4,7 @@ Provisional until 1.0.
 """
 
 from .hard import BoundaryBumps, HardFamily, cap_packing, hard_family
-from .real import RealData, image_patches, into_unit_ball, smooth_label_map, tabular
+from .real import RealData, handwritten_digits, image_patches, into_unit_ball, smooth_label_map, tabular
 from .samplers import mixture_of_subspaces, noise, radial, uniform_ball, uniform_sphere
 from .teachers import (
     HoelderTeacher,
@@ -21,6 +21,7 @@ __all__ = [
     "HoelderTeacher",
     "RealData",
     "cap_packing",
+    "handwritten_digits",
     "hard_family",
     "hoelder_teacher",
     "image_patches",

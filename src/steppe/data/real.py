@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from steppe.core import (
@@ -73,6 +73,17 @@ def into_unit_ball(x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "n e"], list[
         raise DataError(f"`x` must have a column that varies, got {x.shape[1]} constant ones; pass other data")
     x = (x[:, keep] - x[:, keep].mean(dim=0)) / deviation[keep]
     return x / x.norm(dim=1).max(), keep.nonzero().flatten().tolist()
+
+
+def handwritten_digits() -> tuple[Float[Tensor, "1797 64"], Int[Tensor, " 1797"]]:
+    """scikit-learn's 1797 handwritten digits: pixels 0 to 16 of 8 × 8 images, and their classes 0 to 9.
+
+    `tabular("digits")` gives them as a regression problem in the unit ball.
+    """
+    from sklearn.datasets import load_digits
+
+    table = load_digits()
+    return torch.as_tensor(table.data, dtype=torch.float64), torch.as_tensor(table.target).long()
 
 
 def _diabetes() -> tuple[Any, Any, list[str], str]:

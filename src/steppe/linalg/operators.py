@@ -1,12 +1,25 @@
 """Symmetric operators that are known only through their products."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steppe.core import DeviceError, DtypeError, KindError, ParameterError, ShapeError, check_integer
+from steppe.core import (
+    ComputationError,
+    DeviceError,
+    DtypeError,
+    KindError,
+    ParameterError,
+    ShapeError,
+    check_integer,
+    check_number,
+    generator,
+    grouped,
+)
 
 _DENSE_BLOCK = 64  # columns of the identity that `to_dense` sends through at once
 
@@ -101,11 +114,125 @@ class SymmetricOperator:
         image = self._product(block) if block.shape[1] else torch.zeros_like(block)
         return image[:, 0] if v.ndim == 1 else image
 
-    def to_dense(self) -> Float[Tensor, "p p"]:
-        """The whole matrix, from p products; memory p²."""
-        identity = torch.eye(self._size, dtype=self.dtype, device=self.device)
-        blocks = [self @ identity[:, i : i + _DENSE_BLOCK] for i in range(0, self._size, _DENSE_BLOCK)]
+    def to_dense(self, *, max_size: int = 10_000) -> Float[Tensor, "p p"]:
+        """The whole matrix, from p products.
+
+        Args:
+            max_size: Largest p that is allowed; memory is p² numbers.
+
+        Raises:
+            ParameterError: p exceeds `max_size`; the message predicts products and memory.
+        """
+        limit = check_integer("max_size", max_size, minimum=1)
+        p = self._size
+        if p > limit:
+            gigabytes = p * p * torch.finfo(self.dtype).bits / 8e9
+            raise ParameterError(
+                f"`to_dense` of a {grouped(p)} × {grouped(p)} operator would take {grouped(p)} products and "
+                f"{gigabytes:.3g} GB, got max_size={limit}; raise it, choose fewer parameters, or use eigenvalues, "
+                "trace or diagonal"
+            )
+        identity = torch.eye(p, dtype=self.dtype, device=self.device)
+        blocks = [self @ identity[:, i : i + _DENSE_BLOCK] for i in range(0, p, _DENSE_BLOCK)]
         return torch.cat(blocks, dim=1)
+
+    def to_scipy(self) -> Any:
+        """The operator as a `scipy.sparse.linalg.LinearOperator` on NumPy vectors, for `eigsh` and its like."""
+        from scipy.sparse.linalg import LinearOperator
+
+        def product(array: Any) -> Any:
+            tensor = torch.as_tensor(array).to(dtype=self.dtype, device=self.device)
+            image = self @ (tensor.reshape(self._size, -1) if tensor.ndim > 1 else tensor)
+            return image.cpu().numpy()
+
+        kind = torch.zeros((), dtype=self.dtype).numpy().dtype
+        return LinearOperator(self.shape, matvec=product, rmatvec=product, matmat=product, rmatmat=product, dtype=kind)
+
+    def check_symmetry(self, *, seed: int = 0, rtol: float | None = None) -> float:
+        """How far the operator is from symmetric, on two random vectors: |uᵀAv − vᵀAu| relative to ‖Au‖ + ‖Av‖.
+
+        Args:
+            seed: Seed of the vectors.
+            rtol: What is refused; the square root of the rounding unit if None.
+
+        Raises:
+            ComputationError: The operator is not symmetric.
+
+        Cost: two products.
+        """
+        worst = math.sqrt(torch.finfo(self.dtype).eps) if rtol is None else check_number("rtol", rtol, above=0.0)
+        vectors = torch.randn(self._size, 2, generator=generator("linalg.start", seed), dtype=torch.float64)
+        vectors = (vectors / vectors.norm(dim=0)).to(dtype=self.dtype, device=self.device)
+        images = (self @ vectors).double()
+        u, v = vectors.double().T
+        scale = float(images.norm(dim=0).sum())
+        skew = float((u @ images[:, 1] - v @ images[:, 0]).abs()) / scale if scale > 0 else 0.0
+        if not skew <= worst:
+            raise ComputationError(
+                f"the operator is not symmetric: uᵀAv and vᵀAu differ by {skew:.3g} of the length of the images; look "
+                "for an operation whose second derivative is wrong (a custom backward, a hook on a gradient)"
+            )
+        return skew
+
+    def __add__(self, other: Any) -> "SymmetricOperator":
+        """The sum of two operators of one size, dtype and device; a product costs one of each."""
+        if not isinstance(other, SymmetricOperator):
+            return NotImplemented
+        return self._combined([(1.0, self), (1.0, other)])
+
+    def __sub__(self, other: Any) -> "SymmetricOperator":
+        """The difference of two operators."""
+        if not isinstance(other, SymmetricOperator):
+            return NotImplemented
+        return self._combined([(1.0, self), (-1.0, other)])
+
+    def __mul__(self, factor: Any) -> "SymmetricOperator":
+        """The operator times a number."""
+        return self._combined([(check_number("factor", factor), self)])
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Any) -> "SymmetricOperator":
+        """The operator over a number."""
+        number = check_number("divisor", divisor)
+        if number == 0:
+            raise ParameterError("`divisor` must differ from 0, got 0; pass another number")
+        return self._combined([(1 / number, self)])
+
+    def __neg__(self) -> "SymmetricOperator":
+        """The operator times −1."""
+        return self._combined([(-1.0, self)])
+
+    def _words(self) -> str:
+        """What the matrix is, inside a combination."""
+        return self.convention or "operator"
+
+    def _combined(self, terms: Sequence[tuple[float, "SymmetricOperator"]]) -> "SymmetricOperator":
+        """Σ factor · operator."""
+        for _, term in terms:
+            if term.shape != self.shape:
+                raise ShapeError(f"operators must have one shape, got {list(self.shape)} and {list(term.shape)}")
+            if term.dtype != self.dtype:
+                raise DtypeError(f"operators must have one dtype, got {self.dtype} and {term.dtype}; build one anew")
+            if term.device != self.device:
+                raise DeviceError(f"operators must be on one device, got {self.device} and {term.device}; move one")
+
+        def product(block: Tensor) -> Tensor:
+            total = torch.zeros_like(block)
+            for factor, term in terms:
+                total.add_(term @ block, alpha=factor)
+            return total
+
+        backends = dict.fromkeys(term.backend for _, term in terms if term.backend)
+        words = " + ".join(("" if factor == 1 else f"{factor:g} × ") + f"({term._words()})" for factor, term in terms)
+        return SymmetricOperator(
+            product,
+            self._size,
+            dtype=self.dtype,
+            device=self.device,
+            backend=" + ".join(backends),
+            convention=words.replace("+ -1 × ", "− ").replace("+ -", "− "),
+        )
 
     def __repr__(self) -> str:
         words = "; ".join(word for word in (self.backend, self.convention) if word)

@@ -1,5 +1,6 @@
 """Closed-form derivative products of shallow ReLU networks on a fixed batch."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -63,6 +64,15 @@ class OutputWeights:
         return self.scale * (self.q if self.p is None else self.q - self.p.square())
 
 
+_CACHED = 2**17  # entries of a block that stays in a core's cache
+
+
+def _blocks(n: int, width: int) -> Iterator[slice]:
+    """Ranges of samples whose rows of that width stay in the cache together."""
+    step = max(_CACHED // width, 16)
+    return (slice(start, start + step) for start in range(0, n, step))
+
+
 class ShallowProducts:
     """Jacobian products J δ, Jᵀ u and second-derivative products of a `ShallowReLU` at its present weights on x.
 
@@ -88,21 +98,32 @@ class ShallowProducts:
             self.m, self.d, self.k = network.width, network.inputs, network.outputs
             self.has_skip = network.skip is not None
             self.size = self.m * (self.d + 1 + self.k) + self.k + (self.k * self.d if self.has_skip else 0)
-            z = network.preactivations(x)
-            mask = z > 0
-            self.outputs = network(x)
-            self.live = mask.any(dim=0).nonzero()[:, 0]
+            mask, self.outputs, alive = self._activate(network, x)
+            self.live = alive.nonzero()[:, 0]
             self.all_live = len(self.live) == self.m
-            if not self.all_live:
-                mask, z = mask[:, self.live], z[:, self.live]
-            self.mask = mask.to(x.dtype)
+            self.mask = mask if self.all_live else mask[:, self.live]
             self.x = x
             self.x1 = torch.cat([x, -torch.ones_like(x[:, :1])], dim=1).T.contiguous()
             self.w1 = torch.cat([network.w, network.b[:, None]], dim=1)[self.live].T.contiguous()
             self.v = network.v[:, self.live].clone()
             # Columns through the mask per vector: k(d + 1) thin, against d + 1 + 2k and two n × m passes wide.
             self.wide = (self.k - 1) * (self.d + 1) > 2 * self.k + 32
-            self.hidden = self.mask * z if self.wide else None
+            self.hidden = self._hidden_of(slice(None)) if self.wide else None
+
+    @staticmethod
+    def _activate(network: ShallowReLU, x: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Mask, outputs, and which neurons are ever active; by blocks of samples that stay in the cache."""
+        mask, outputs = x.new_empty(len(x), network.width), x.new_empty(len(x), network.outputs)
+        alive = torch.zeros(network.width, dtype=torch.bool, device=x.device)
+        for rows in _blocks(len(x), network.width):
+            z = network.preactivations(x[rows])
+            active = z > 0
+            mask[rows] = active
+            alive |= active.any(dim=0)
+            outputs[rows] = torch.addmm(network.output_bias, z.relu_(), network.v.T)
+        if network.skip is not None:
+            outputs += x @ network.skip.T
+        return mask, outputs, alive
 
     def jvp(self, block: Float[Tensor, "p s"]) -> Float[Tensor, "n k s"]:
         """J δ for each column δ. Cost 2·n·m·k(d + 1) flops per column, or about 2·n·m·(d + 1 + 2k) for many outputs."""
@@ -135,11 +156,17 @@ class ShallowProducts:
     def diagonal(self, weigh: OutputWeights) -> Float[Tensor, " p"]:
         """The exact diagonal of Jᵀ S J, which is that of the Hessian too: E has a zero diagonal.
 
-        Cost: about one product, through n × m arrays.
+        Cost: about one product; where samples couple the outputs (softmax), through n × m arrays.
         """
-        hidden, s_diagonal = self._hidden(), weigh.diagonal()
-        w = self.x1.square() @ (self.mask * weigh.quadratic(self.v))
-        v = s_diagonal @ hidden.square()
+        s_diagonal = weigh.diagonal()
+        if weigh.p is None and not self.wide:
+            pulled = self._pull(s_diagonal[None], squared=True)[0]
+            w = (pulled * self.v.square()[:, None]).sum(dim=0)
+        else:
+            w = self.x1.square() @ (self.mask * weigh.quadratic(self.v))
+        v = torch.zeros_like(self.v)
+        for rows in _blocks(len(self.x), max(len(self.live), 1)):
+            v += s_diagonal[:, rows] @ self._hidden_of(rows).square_()
         skip = (s_diagonal @ self.x.square())[None] if self.has_skip else None
         return self._join(_Directions(w[None], v[None], s_diagonal.sum(dim=1)[None], skip))[:, 0]
 
@@ -157,7 +184,11 @@ class ShallowProducts:
         return gram.reshape(n * k, n * k)
 
     def _hidden(self) -> Float[Tensor, "n m"]:
-        return self.mask * (self.x1.T @ self.w1) if self.hidden is None else self.hidden
+        return self._hidden_of(slice(None)) if self.hidden is None else self.hidden
+
+    def _hidden_of(self, rows: slice) -> Float[Tensor, "b m"]:
+        """φ of the preactivations of some samples, a new array."""
+        return (self.x1[:, rows].T @ self.w1).relu_()
 
     def _split(self, block: Float[Tensor, "p s"]) -> _Directions:
         m, d, k, s = self.m, self.d, self.k, block.shape[1]
@@ -200,9 +231,9 @@ class ShallowProducts:
             v = pulled.mul_(self.w1).sum(dim=2)
         return _Directions(w, v, u.sum(dim=2), u @ self.x if self.has_skip else None)
 
-    def _pull(self, u: Float[Tensor, "s k n"]) -> Float[Tensor, "s k e m"]:
-        """Dᵀ(u_a x̃): all that a pullback needs."""
-        columns = u[:, :, None] * self.x1
+    def _pull(self, u: Float[Tensor, "s k n"], *, squared: bool = False) -> Float[Tensor, "s k e m"]:
+        """Dᵀ(u_a x̃), all that a pullback needs; Dᵀ(u_a x̃²) if `squared`."""
+        columns = u[:, :, None] * (self.x1.square() if squared else self.x1)
         return (columns.flatten(0, 2) @ self.mask).reshape(*columns.shape[:3], len(self.live))
 
     def _jvp_wide(self, w: Float[Tensor, "e m"], v: Float[Tensor, "k m"]) -> Float[Tensor, "k n"]:

@@ -35,9 +35,11 @@ from .packing import (
     varshamov_gilbert_size,
 )
 from .radial import radial_marginal_tail, radial_weight, radial_weight_exponent
-from .stability import largest_stable_step, stability_threshold
+from .stability import adam_threshold, largest_stable_step, rmsprop_threshold, stability_threshold
+from .stochastic import sgd_growth
 
 __all__ = [
+    "adam_threshold",
     "atom_energy",
     "atom_energy_limit",
     "ball_depth",
@@ -64,6 +66,8 @@ __all__ = [
     "radial_weight",
     "radial_weight_exponent",
     "rates",
+    "rmsprop_threshold",
+    "sgd_growth",
     "sphere_interpolation_bound",
     "stability_threshold",
     "stable_flatness_bound",
