@@ -40,12 +40,14 @@ def folder(tmp_path_factory):
 def test_help_lists_every_command_and_the_exit_codes(capsys):
     code, out, _ = told(capsys, "--help")
     assert code == 0
-    for command in ("list", "show", "run", "judge", "diff", "export", "check", "rates", "doctor"):
+    for command in ("list", "show", "run", "judge", "diff", "export", "measure", "check", "rates", "doctor"):
         assert f" {command} " in out
     assert "4 a cell crashed without a valid row" in " ".join(out.split())
 
 
-@pytest.mark.parametrize("command", ["list", "show", "run", "judge", "diff", "export", "check", "rates", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["list", "show", "run", "judge", "diff", "export", "measure", "check", "rates", "doctor"]
+)
 def test_every_command_explains_itself(capsys, command):
     code, out, err = told(capsys, command, "--help")
     assert (code, err) == (0, "")

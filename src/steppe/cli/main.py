@@ -16,6 +16,7 @@ from .doctor import doctor
 from .export import export
 from .judge import judge
 from .list import list_studies
+from .measure import measure
 from .output import EXIT_CODES, INTERRUPTED, MISUSE, UNUSABLE, complain
 from .rates import rates
 from .run import run
@@ -28,6 +29,7 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "judge": judge,
     "diff": diff,
     "export": export,
+    "measure": measure,
     "check": check,
     "rates": rates,
     "doctor": doctor,

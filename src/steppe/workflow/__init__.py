@@ -11,7 +11,9 @@ from .costing import CostEstimate, Probe, estimate_cost
 from .diffing import Difference, StatusChange, VerdictPair, diff
 from .doctor import Finding, diagnose
 from .loading import load_study
+from .measuring import Problem, load_problem, measure_problem, plan_problem, track_problem
 from .moving import Compared, Movement
+from .places import check_target
 from .planning import select
 from .rejudging import export, judge, load
 from .result import StudyResult
@@ -27,11 +29,13 @@ __all__ = [
     "Movement",
     "Plan",
     "Probe",
+    "Problem",
     "Side",
     "StatusChange",
     "StudyResult",
     "VerdictPair",
     "check_network",
+    "check_target",
     "diagnose",
     "diff",
     "estimate_cost",
@@ -40,11 +44,15 @@ __all__ = [
     "load",
     "load_data",
     "load_network",
+    "load_problem",
     "load_study",
+    "measure_problem",
     "plan",
     "plan_configured",
+    "plan_problem",
     "read_configuration",
     "run",
     "run_plan",
     "select",
+    "track_problem",
 ]

@@ -77,7 +77,7 @@ def _from_file(path: Path) -> Study:
         raise InputError(f"`study` {str(path)!r} is no file; pass the path of a .py file that holds STUDY, or a slug")
     if path.suffix != ".py":
         raise InputError(f"`study` must be a .py file, got {str(path)!r}; a study is a Python file that holds STUDY")
-    module = _execute(path)
+    module = execute_file(path)
     if not hasattr(module, "STUDY"):
         others = [name for name, value in vars(module).items() if isinstance(value, Study)]
         remedy = f"rename {others[0]} to STUDY" if others else "add `STUDY = Study(…)` or `STUDY = ….variant(…)`"
@@ -94,7 +94,12 @@ class _AlwaysFresh(SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
-def _execute(path: Path) -> ModuleType:
+def execute_file(path: Path) -> ModuleType:
+    """Execute a Python file under a private module name, as it is now; its folder is appended to `sys.path`.
+
+    Raises:
+        InputError: It does not run; the message names the line.
+    """
     resolved = path.resolve()
     digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
     name = f"_steppe_study_{resolved.stem.replace('-', '_')}_{digest}"
