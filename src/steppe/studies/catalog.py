@@ -29,6 +29,12 @@ CATALOG: tuple[Entry, ...] = (
         title="Neural shattering: what flatness buys, and what it hides",
         cost="about 7 min on 2 cores; --quick about 1 min; --full about half an hour",
     ),
+    Entry(
+        slug="cohen2021-edge-of-stability",
+        module="steppe.studies.edge_of_stability",
+        title="The edge of stability, and the flow through its middle",
+        cost="about 4 min on 2 cores; --quick about 1 min; --full about 15 min",
+    ),
 )
 
 
