@@ -25,7 +25,7 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 KERNELS = ROOT / "kernels"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 GROUPS = {"run": [], "dev": ["--group", "dev"]}
-EXTRAS = {"run": "data", "dev": "data,dask,ray,slurm"}
+EXTRAS = {"run": "data", "dev": "data,dask,ray,slurm,hf,lightning"}
 
 
 def pip(*arguments: str) -> None:
