@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN = .venv/bin
 
-.PHONY: study test test-all test-fire check lint types imports docs venv dev
+.PHONY: study test test-all test-fire check lint types imports docs venv dev peers
 
 study: venv
 	$(BIN)/steppe run neural-shattering
@@ -40,3 +40,6 @@ venv:
 dev:
 	@test -n "$(PYTHON)" || { echo "steppe needs Python 3.11 or newer; found none. Install one, or: make PYTHON=/path/to/python test"; exit 1; }
 	@$(PYTHON) tools/bootstrap.py dev
+
+peers: dev # what steppe is compared with, in an environment of its own
+	@$(PYTHON) tools/peers.py

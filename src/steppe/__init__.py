@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         curvature,
         data,
         harness,
+        integrations,
         linalg,
         networks,
         norms,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from .harness import Grid, Study
     from .networks import ShallowReLU
     from .norms import path_norm, variation_norm, weighted_variation_norm
-    from .panel import check_flatness
+    from .panel import check_flatness, measure
     from .training import gradient_descent, train_stacked
     from .workflow import run
 
@@ -49,6 +50,7 @@ _HOMES = {
     "check_flatness": "panel",
     "gradient_descent": "training",
     "hessian": "curvature",
+    "measure": "panel",
     "path_norm": "norms",
     "run": "workflow",
     "sharpness": "curvature",
@@ -64,6 +66,7 @@ _ROOMS = (
     "curvature",
     "data",
     "harness",
+    "integrations",
     "linalg",
     "networks",
     "norms",
@@ -93,7 +96,9 @@ __all__ = [
     "gradient_descent",
     "harness",
     "hessian",
+    "integrations",
     "linalg",
+    "measure",
     "networks",
     "norms",
     "panel",

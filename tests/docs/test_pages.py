@@ -13,8 +13,14 @@ PAGES = [
     "docs/howto/check-a-network.md",
     "docs/howto/compare-runs.md",
     "docs/howto/fast-training.md",
+    "docs/howto/follow-training.md",
+    "docs/howto/from-pyhessian-and-curvlinops.md",
+    "docs/howto/measure.md",
     "docs/howto/your-data.md",
+    "docs/howto/several-processes.md",
     "docs/howto/watch-a-sweep.md",
+    "docs/studies/edge-of-stability.md",
+    "docs/theory/flatness-measures.md",
 ]
 
 
