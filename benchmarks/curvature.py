@@ -183,7 +183,10 @@ def closed_form(given: argparse.Namespace) -> None:
         ms = f"{1e3 * statistics.median(taken) / BLOCK:.2f}"
         row(side, ms, shown(ratio(times, side, "steppe"), digits=1), wanted)
     estimators(given, problem, work)
-    spectra: dict[str, Call] = {"steppe, exact": lambda: gauss_newton_spectrum(*problem)}
+    spectra: dict[str, Call] = {
+        "steppe, exact": lambda: gauss_newton_spectrum(*problem, dtype=torch.float32),
+        "steppe, exact in float64": lambda: gauss_newton_spectrum(*problem),
+    }
     if peers.installed("curvlinops"):
         spectra["curvlinops density, default bounds, ncv=40"] = lambda: peers.Curvlinops(work).density()
     times = rounds_of(spectra, given.long_rounds)
@@ -195,7 +198,10 @@ def closed_form(given: argparse.Namespace) -> None:
 
 def estimators(given: argparse.Namespace, problem: Any, work: Workload) -> None:
     """Exact diagonal and trace against what stochastic peers need for 4 % error, as averages of equal calls."""
-    exact = {"trace": lambda: trace(*problem), "diagonal": lambda: diagonal(*problem)}
+    exact = {
+        "trace": lambda: trace(hessian(*problem, dtype=torch.float32)),
+        "diagonal": lambda: diagonal(hessian(*problem, dtype=torch.float32)),
+    }
     ours = {name: statistics.median(rounds_of({name: call}, given.rounds)[name]) for name, call in exact.items()}
     truth = {"trace": torch.tensor(exact["trace"]().value), "diagonal": exact["diagonal"]()}
     table("mlp, to 4 % error", "products a call", "error of a call", "s a call", "s for 4 %", "/ exact", "wanted")

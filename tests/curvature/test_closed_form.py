@@ -254,3 +254,16 @@ def test_the_same_on_a_gpu():
     there = sharpness(network.cuda(), loss, (x.cuda(), y.cuda()), rtol=1e-8)
     assert float(there) == pytest.approx(float(here), rel=1e-9)
     assert float(trace(network, loss, (x.cuda(), y.cuda()))) == pytest.approx(float(trace(network.cpu(), loss, (x, y))))
+
+
+@pytest.mark.parametrize("loss", ["squared", "cross-entropy"])
+def test_the_spectrum_in_single_precision_is_that_of_double_up_to_rounding(loss):
+    network, loss, data = problem(30, 4, 20, 2, loss=loss)
+    double = gauss_newton_spectrum(network, loss, data)
+    single = gauss_newton_spectrum(network, loss, data, dtype=torch.float32)
+    assert single.values.dtype == torch.float32
+    assert double.values.dtype == torch.float64
+    assert float((single.values.double() - double.values).abs().max()) < 3e-6 * float(double.values[0])
+    assert single.residual_norm == pytest.approx(double.residual_norm, rel=1e-5)
+    exact = trace(hessian(network, loss, data, dtype=torch.float32))
+    assert float(exact) == pytest.approx(float(trace(network, loss, data)), rel=1e-5)

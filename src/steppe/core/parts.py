@@ -146,4 +146,4 @@ def _same_random_states() -> Iterator[None]:
     finally:
         torch.set_rng_state(states[0])
         random.setstate(states[1])
-        np.random.set_state(states[2])  # noqa: NPY002
+        np.random.set_state(states[2])  # noqa: NPY002 - the global state is what we protect

@@ -136,7 +136,7 @@ def _as_found(model: nn.Module) -> Iterator[None]:
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
-    states = (torch.get_rng_state(), random.getstate(), np.random.get_state(), _device_states())  # noqa: NPY002
+    states = (torch.get_rng_state(), random.getstate(), np.random.get_state(), _device_states())  # noqa: NPY002 - the global state is what we protect
     try:
         with preserved_versions([buffer for _, _, buffer, _ in buffers]):
             try:

@@ -25,9 +25,9 @@ class ClosedSource(Protocol):
 
     def hessian_product(self, block: Tensor) -> Tensor: ...  # noqa: D102 - said by the class
 
-    def gauss_newton_product(self, block: Tensor) -> Tensor: ...  # noqa: D102
+    def gauss_newton_product(self, block: Tensor) -> Tensor: ...  # noqa: D102 - said by the class
 
-    def diagonal(self) -> Tensor: ...  # noqa: D102
+    def diagonal(self) -> Tensor: ...  # noqa: D102 - said by the class
 
 
 class _Form(NamedTuple):

@@ -69,7 +69,7 @@ def same_random_states() -> Iterator[None]:
     finally:
         torch.set_rng_state(states[0])
         random.setstate(states[1])
-        np.random.set_state(states[2])  # noqa: NPY002
+        np.random.set_state(states[2])  # noqa: NPY002 - the global state is what we protect
         if states[3]:
             torch.cuda.set_rng_state_all(states[3])
 
@@ -78,7 +78,7 @@ def stir() -> None:
     """Move every random generator on, so that a second forward pass in another context draws other numbers."""
     torch.rand(1)
     random.random()
-    np.random.random()  # noqa: NPY002
+    np.random.random()  # noqa: NPY002 - the global state is what we protect
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.rand(1, device="cuda")
 

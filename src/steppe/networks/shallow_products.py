@@ -1,6 +1,7 @@
 """Closed-form derivative products of shallow ReLU networks on a fixed batch."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -98,10 +99,10 @@ class ShallowProducts:
             self.m, self.d, self.k = network.width, network.inputs, network.outputs
             self.has_skip = network.skip is not None
             self.size = self.m * (self.d + 1 + self.k) + self.k + (self.k * self.d if self.has_skip else 0)
-            mask, self.outputs, alive = self._activate(network, x)
+            active, self.outputs, alive = self._activate(network, x)
             self.live = alive.nonzero()[:, 0]
             self.all_live = len(self.live) == self.m
-            self.mask = mask if self.all_live else mask[:, self.live]
+            self.active = active if self.all_live else active[:, self.live]
             self.x = x
             self.x1 = torch.cat([x, -torch.ones_like(x[:, :1])], dim=1).T.contiguous()
             self.w1 = torch.cat([network.w, network.b[:, None]], dim=1)[self.live].T.contiguous()
@@ -110,16 +111,21 @@ class ShallowProducts:
             self.wide = (self.k - 1) * (self.d + 1) > 2 * self.k + 32
             self.hidden = self._hidden_of(slice(None)) if self.wide else None
 
+    @cached_property
+    def mask(self) -> Float[Tensor, "n e"]:
+        """The mask D as numbers, of the live neurons; made for the first product."""
+        return self.active.to(self.x.dtype)
+
     @staticmethod
     def _activate(network: ShallowReLU, x: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor, Tensor]:
         """Mask, outputs, and which neurons are ever active; by blocks of samples that stay in the cache."""
-        mask, outputs = x.new_empty(len(x), network.width), x.new_empty(len(x), network.outputs)
+        mask = torch.empty(len(x), network.width, dtype=torch.bool, device=x.device)
+        outputs = x.new_empty(len(x), network.outputs)
         alive = torch.zeros(network.width, dtype=torch.bool, device=x.device)
         for rows in _blocks(len(x), network.width):
             z = network.preactivations(x[rows])
-            active = z > 0
-            mask[rows] = active
-            alive |= active.any(dim=0)
+            torch.gt(z, 0, out=mask[rows])
+            alive |= mask[rows].any(dim=0)
             outputs[rows] = torch.addmm(network.output_bias, z.relu_(), network.v.T)
         if network.skip is not None:
             outputs += x @ network.skip.T
@@ -159,14 +165,16 @@ class ShallowProducts:
         Cost: about one product; where samples couple the outputs (softmax), through n × m arrays.
         """
         s_diagonal = weigh.diagonal()
-        if weigh.p is None and not self.wide:
-            pulled = self._pull(s_diagonal[None], squared=True)[0]
-            w = (pulled * self.v.square()[:, None]).sum(dim=0)
-        else:
-            w = self.x1.square() @ (self.mask * weigh.quadratic(self.v))
-        v = torch.zeros_like(self.v)
+        squares = (s_diagonal[:, None] * self.x1.square()).flatten(0, 1)
+        pulled, v = squares.new_zeros(len(squares), len(self.live)), torch.zeros_like(self.v)
         for rows in _blocks(len(self.x), max(len(self.live), 1)):
             v += s_diagonal[:, rows] @ self._hidden_of(rows).square_()
+            if weigh.p is None:
+                pulled += squares[:, rows] @ self.active[rows].to(self.x.dtype)
+        if weigh.p is None:
+            w = (pulled.view(self.k, self.d + 1, len(self.live)) * self.v.square()[:, None]).sum(dim=0)
+        else:
+            w = self.x1.square() @ (self.mask * weigh.quadratic(self.v))
         skip = (s_diagonal @ self.x.square())[None] if self.has_skip else None
         return self._join(_Directions(w[None], v[None], s_diagonal.sum(dim=1)[None], skip))[:, 0]
 
@@ -231,9 +239,9 @@ class ShallowProducts:
             v = pulled.mul_(self.w1).sum(dim=2)
         return _Directions(w, v, u.sum(dim=2), u @ self.x if self.has_skip else None)
 
-    def _pull(self, u: Float[Tensor, "s k n"], *, squared: bool = False) -> Float[Tensor, "s k e m"]:
-        """Dᵀ(u_a x̃), all that a pullback needs; Dᵀ(u_a x̃²) if `squared`."""
-        columns = u[:, :, None] * (self.x1.square() if squared else self.x1)
+    def _pull(self, u: Float[Tensor, "s k n"]) -> Float[Tensor, "s k e m"]:
+        """Dᵀ(u_a x̃), all that a pullback needs."""
+        columns = u[:, :, None] * self.x1
         return (columns.flatten(0, 2) @ self.mask).reshape(*columns.shape[:3], len(self.live))
 
     def _jvp_wide(self, w: Float[Tensor, "e m"], v: Float[Tensor, "k m"]) -> Float[Tensor, "k n"]:

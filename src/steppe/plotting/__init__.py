@@ -9,7 +9,7 @@ Provisional until 1.0.
 
 from .figures import Axis, Figure, Panel
 from .layers import Band, Heatmap, Histogram, Layer, Lines, Scatter
-from .standalone import Section, standalone_page, write_page
+from .standalone import Section, page_environment, plotly_script, script_hash, standalone_page, write_page
 
 __all__ = [
     "Axis",
@@ -22,6 +22,9 @@ __all__ = [
     "Panel",
     "Scatter",
     "Section",
+    "page_environment",
+    "plotly_script",
+    "script_hash",
     "standalone_page",
     "write_page",
 ]

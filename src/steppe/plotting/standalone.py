@@ -73,17 +73,21 @@ def standalone_page(title: str, sections: Sequence[Section], *, lead: str = "", 
     parts = [{**vars(section), "drawn": [_drawn(figure) for figure in section.figures]} for section in sections]
     scripts = {"script": _read("standalone.js")}
     if any(section.figures for section in sections):
-        scripts["plotly"] = _plotly()
-    hashes = " ".join(_hash(text) for text in ("", *scripts.values()))
-    page: str = _template().render(
-        title=title,
-        lead=lead,
-        facts=facts,
-        sections=parts,
-        style=Markup(_read("standalone.css")),
-        policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'",
-        **{name: Markup(scripts.get(name, "")) for name in ("plotly", "script")},
+        scripts["plotly"] = plotly_script()
+    hashes = " ".join(script_hash(text) for text in ("", *scripts.values()))
+    page: str = (
+        page_environment(_FOLDER)
+        .get_template("standalone.html.j2")
+        .render(
+            title=title,
+            lead=lead,
+            facts=facts,
+            sections=parts,
+            style=Markup(_read("standalone.css")),
+            policy=f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
+            "base-uri 'none'; form-action 'none'",
+            **{name: Markup(scripts.get(name, "")) for name in ("plotly", "script")},
+        )
     )
     return page
 
@@ -112,19 +116,23 @@ def _cell(value: Any) -> str:
 
 
 @functools.cache
-def _template() -> Any:
+def page_environment(folder: Path) -> Any:
+    """The Jinja environment of the templates in a folder; everything that is put in is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("standalone.html.j2")
+    )
 
 
 @functools.cache
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs  # the library itself, 4.8 MB of text
+def plotly_script() -> str:
+    """The Plotly library itself, 4.8 MB of text."""
+    from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
 
@@ -134,16 +142,25 @@ def _read(name: str) -> str:
 
 
 @functools.cache
-def _hash(script: str) -> str:
+def script_hash(script: str) -> str:
+    """How a content security policy names a script that may run."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def write_page(path: str | os.PathLike[str], page: str) -> Path:
+def write_page(
+    path: str | os.PathLike[str],
+    page: str,
+    *,
+    what: str = "page",
+    remedy: str = "choose an existing folder that is writable",
+) -> Path:
     """Write a page at once: a reader sees the old one or the new one, and a failure leaves the old one.
 
     Args:
         path: Where to; an existing file is replaced.
         page: What `standalone_page` returned.
+        what: What it is, for the error.
+        remedy: What to do if it cannot be written.
 
     Returns:
         The path.
@@ -157,12 +174,12 @@ def write_page(path: str | os.PathLike[str], page: str) -> Path:
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(page)
+            stream.flush()
+            os.fsync(stream.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(target)
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise StoreError(
-            f"cannot write the page {target}: {error.strerror or error}; choose an existing folder that is writable"
-        ) from error
+        raise StoreError(f"cannot write the {what} {target}: {error.strerror or error}; {remedy}") from error
     return target

@@ -1,19 +1,15 @@
 """One self-contained HTML page from rows, verdicts and figures."""
 
-import base64
 import functools
-import hashlib
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
-from steppe.core import StoreError
-from steppe.plotting import Figure
+from steppe.plotting import Figure, page_environment, plotly_script, script_hash, write_page
 
 from . import sections as parts
 from . import words
@@ -130,10 +126,10 @@ def banner(live: Live, command: str) -> str:
 
 
 def _template(context: Mapping[str, Any]) -> str:
-    scripts = {"plotly": _plotly(), "script": _read("report.js")}
+    scripts = {"plotly": plotly_script(), "script": _read("report.js")}
     if context["banner"]:
         scripts["live_script"] = _read("live.js")
-    hashes = " ".join(_hash(text) for text in scripts.values())
+    hashes = " ".join(script_hash(text) for text in scripts.values())
     return (
         _environment()
         .get_template("report.html.j2")
@@ -149,33 +145,15 @@ def _template(context: Mapping[str, Any]) -> str:
 
 @functools.cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment: Environment = page_environment(_FOLDER)
     environment.globals.update(
         count=words.count, counted=words.counted, typeset=words.typeset, figure_anchor=parts.figure_anchor
     )
     return environment
 
 
-@functools.cache
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs  # the library itself, 4.8 MB of text
-
-    return str(get_plotlyjs())
-
-
 def _read(name: str) -> str:
     return (_FOLDER / name).read_text("utf-8")
-
-
-@functools.cache
-def _hash(script: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def write(path: str | os.PathLike[str], page: str) -> Path:
@@ -191,21 +169,4 @@ def write(path: str | os.PathLike[str], page: str) -> Path:
     Raises:
         StoreError: The folder does not exist, is not writable, or the disk is full.
     """
-    target = Path(path)
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(page)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise StoreError(
-            f"cannot write the report {target}: {error.strerror or error}; "
-            "free space or choose another folder with --out"
-        ) from error
-    return target
+    return write_page(path, page, what="report", remedy="free space or choose another folder with --out")
