@@ -36,7 +36,7 @@ def worst_case_sharpness(
     seed: int = 0,
     **options: Unpack[ProblemOptions],
 ) -> Estimate:
-    """The rise max_‖ε‖≤ρ L(θ + ε) − L(θ) that sharpness-aware minimization looks at, bounded from below by ascent.
+    """The rise max L(θ + ε) − L(θ) over ‖ε‖ ≤ ρ of sharpness-aware minimization, bounded from below by ascent.
 
     The ball is Euclidean; with `adaptive` it is ‖ε / |θ|‖ ≤ ρ (entries that are zero do not move), and the rise does
     not change when a ReLU neuron is rescaled. That in the fixed ball does.

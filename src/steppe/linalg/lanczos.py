@@ -50,8 +50,8 @@ def extreme_eigenvalues(
     (Kato–Temple). A small residual alone does not prove that no eigenvalue was skipped, therefore:
 
     * One eigenvalue from a random start: the iteration goes on until a larger eigenvalue, farther away than the next
-      Ritz value (or rtol·|θ|), could hide with probability 1/1000 at most, which would need a start almost orthogonal
-      to its eigenvector.
+      Ritz value or 10·rtol·|θ|, whichever is less, could hide with probability 1/1000 at most, which would need a start
+      almost orthogonal to its eigenvector.
     * Several, or a given start: a random companion orthogonal to all that was searched is iterated by itself. What it
       finds (such as further copies of a multiple eigenvalue) joins. Otherwise it bounds, up to the same probability,
       everything that is left, and the law of inertia encloses each eigenvalue (`Eigenvalues.ends`). Where the

@@ -11,6 +11,7 @@ from .krylov import KrylovBasis
 from .pace import Pace
 
 _TIGHTEST = 0.02  # part of the tolerance below which residuals are not pressed
+_NEAR = 10.0  # a larger eigenvalue farther away than so many tolerances must be improbable
 _LEAST = 24  # steps that a companion is always granted
 
 
@@ -94,7 +95,8 @@ class Search:
     def _settled(self, values: Tensor, residuals: Tensor, tolerances: Tensor) -> bool:
         """Whether converged pairs may be believed."""
         if self.alone:
-            margin = float(tolerances[0] if len(values) == 1 else torch.maximum(values[0] - values[1], tolerances[0]))
+            gap = float(values[0] - values[1]) if len(values) > 1 else 0.0
+            margin = max(min(gap, _NEAR * float(tolerances[0])), float(tolerances[0]))
             chain = self.krylov.spread()
             if chain is None:
                 return True

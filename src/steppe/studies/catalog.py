@@ -27,7 +27,7 @@ CATALOG: tuple[Entry, ...] = (
         slug="neural-shattering",
         module="steppe.studies.neural_shattering",
         title="Neural shattering: what flatness buys, and what it hides",
-        cost="about 7 min on 2 cores; --quick about 1 min; --full about half an hour",
+        cost="about 4 min on 2 cores; --quick about 1 min; --full about 7 min",
     ),
     Entry(
         slug="cohen2021-edge-of-stability",
