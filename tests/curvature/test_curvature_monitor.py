@@ -258,8 +258,10 @@ def test_a_spike_is_drawn_on_a_logarithmic_axis_and_named_by_its_first_layer(tmp
     assert monitor.plot().panels[0].y.scale == "linear"
     optimizer.param_groups[0]["lr"] = 0.8
     monitor.measure(2)
+    # The new direction was of no importance before: the challenger of a warm tracker meets it within a few checks.
     model.curvature[3] = 4000.0
-    monitor.measure(3)
+    noticed = next(step for step in range(3, 24) if monitor.measure(step).sharpness > 3999)
+    assert noticed <= 8
     assert monitor.plot().panels[0].y.scale == "log"
     assert "beyond its limit first at step 2 (100 % of the top eigenvector in second)" in monitor.sentence()
     assert monitor.save_html(tmp_path / "page.html").stat().st_size > 0
