@@ -173,7 +173,11 @@ class Follower:
             options = self.options
             probe = options.get("probe", 1)
             own = options.get("loss") is None and options.get("objective") is None
-            more: dict[str, Any] = {key: options[key] for key in _PASSED_ON if key in options}  # type: ignore[literal-required]
+            more: dict[str, Any] = {
+                key: options[key]  # type: ignore[literal-required]  # a table of its keys
+                for key in _PASSED_ON
+                if key in options
+            }
             self.monitor = EdgeMonitor(
                 model,
                 options.get("loss"),
@@ -246,7 +250,7 @@ def _checked(options: Following) -> Following:
             check_integer(name, options[name], minimum=1)
     for name in ("overhead", "budget", "rtol", "within", "limit"):
         if options.get(name) is not None:
-            check_number(name, options[name], above=0.0)  # type: ignore[literal-required]
+            check_number(name, options[name], above=0.0)  # type: ignore[literal-required]  # one of its keys
     if isinstance(options.get("probe"), int):
         check_integer("probe", options["probe"], minimum=1)
     check_choice("method", options.get("method", "auto"), ["auto", "sharpness", "critical"])

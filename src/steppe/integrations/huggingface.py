@@ -27,7 +27,7 @@ _NAMES = ("sharpness", "limit", "margin", "state", "layer")
 _TRAINERS_ONLY = ("num_items_in_batch",)  # what the Trainer adds to a batch; the loss is then a mean over the batch
 
 
-class SharpnessCallback(_transformers.TrainerCallback):  # type: ignore[misc]
+class SharpnessCallback(_transformers.TrainerCallback):  # type: ignore[misc]  # an optional package, Any to the checker
     """Sharpness of the model in training against the limit of its optimizer, at every n-th step.
 
     The model, its attention and its data stay as they are. The first training batch is kept as the probe (with

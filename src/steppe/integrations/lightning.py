@@ -30,7 +30,7 @@ _NAMES = ("sharpness", "limit", "margin", "edge", "layer_share")
 _EDGE = {"below": -1.0, "at": 0.0, "beyond": 1.0}
 
 
-class SharpnessCallback(_lightning.Callback):  # type: ignore[misc]
+class SharpnessCallback(_lightning.Callback):  # type: ignore[misc]  # an optional package, Any to the checker
     """Sharpness of the module in training against the limit of its optimizer, at every n-th step.
 
     The module and its data stay as they are. The first training batch is kept as the probe, and the loss is what

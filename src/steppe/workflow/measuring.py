@@ -112,7 +112,7 @@ def _factory(module: ModuleType, place: str, attribute: str) -> Callable[[], Any
         raise KindError(
             f"`{attribute}` in {place} must be a function that returns {_RETURN}, got {got}; write def {attribute}(): …"
         )
-    return found  # type: ignore[no-any-return]
+    return found  # type: ignore[no-any-return]  # whatever callable the user wrote
 
 
 def _check_arguments(factory: Callable[..., Any], name: str) -> None:
