@@ -130,6 +130,15 @@ def shallow(rank, world):
     return found
 
 
+def stopped_by_one_clock(rank, world):
+    """Products of a trace whose budget ends in one process alone."""
+    model, x, y, _ = problem()
+    part = share_of(rank, world)
+    operator = sharded(hessian(model, SquaredLoss(), (x[part], y[part])))
+    budget = 0.3 if rank == 1 else 1000.0
+    return trace(operator, rtol=1e-9, budget=budget, max_products=10**6).products
+
+
 def failures(rank, world):
     """What goes wrong in one process becomes an error in all."""
     model, x, y, _ = problem()
@@ -165,6 +174,7 @@ def failures(rank, world):
     found["different parameters"] = message(lambda: sharded(hessian(model, SquaredLoss(), (x[part], y[part]))))
     found["no data anywhere"] = message(lambda: sharded(None))
     found["no operator"] = message(lambda: sharded(model))
+    found["stopped by the clock"] = stopped_by_one_clock(rank, world)
     return found
 
 

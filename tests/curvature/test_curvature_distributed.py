@@ -87,6 +87,8 @@ def test_errors_in_one_process_are_errors_in_all(tmp_path):
         assert "KindError: `operator` must be the curvature operator of this shard" in found["no operator"]
     assert first["one product fails"].startswith("ComputationError: another process failed to make its product")
     assert second["one product fails"].startswith("ZeroDivisionError")
+    # The budget of the other is far from spent: both end when the first clock says so.
+    assert first["stopped by the clock"] == second["stopped by the clock"] < 10**6
 
 
 def test_without_a_group_the_remedy_is_named():

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .losses import CrossEntropy, Logistic, SquaredLoss
     from .objectives import Objective
     from .parts import Part, take_samples
+    from .random_states import same_random_states
 
 _LAZY = {
     "Batches": "batches",
@@ -58,6 +59,7 @@ _LAZY = {
     "check_same_place": "devices",
     "check_targets": "devices",
     "generator": "generators",
+    "same_random_states": "random_states",
     "samples_of": "batches",
     "take_samples": "parts",
     "targets_of": "batches",
@@ -103,6 +105,7 @@ __all__ = [
     "listening",
     "note",
     "refuse_unknown_keywords",
+    "same_random_states",
     "samples_of",
     "take_samples",
     "targets_of",

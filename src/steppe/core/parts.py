@@ -1,16 +1,14 @@
 """A part of the data that says what it is a part of."""
 
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .batches import Batches, samples_of
 from .generators import generator
+from .random_states import same_random_states
 from .validation import check_integer
 from .words import grouped
 
@@ -47,7 +45,7 @@ class Part(list[Any]):
         rng = generator("core.part", seed)
         batches = Batches(data, pairs=False)
         self.total: int | None
-        with _same_random_states():
+        with same_random_states():
             if batches.in_memory:
                 found, self.total = _from_memory(list(batches), wanted, rng)
             elif _has_items(data):
@@ -135,15 +133,3 @@ def _first(batches: Batches, wanted: int) -> tuple[list[Any], int | None]:
         found.append(batch if size <= left else take_samples(batch, slice(0, left)))
         left -= size
     return found, sum(map(samples_of, found)) if left >= 0 else None
-
-
-@contextmanager
-def _same_random_states() -> Iterator[None]:
-    """Reading data leaves the random generators as they were."""
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002 - the global state is what we protect
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        random.setstate(states[1])
-        np.random.set_state(states[2])  # noqa: NPY002 - the global state is what we protect

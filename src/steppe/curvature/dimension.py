@@ -79,7 +79,7 @@ def effective_dimension(
         value = _of_spectrum(operator, alpha)
     else:
         signs = 2 * torch.randint(0, 2, (operator.shape[0], probes), generator=rng).double() - 1
-        with Pace(**limits) as pace:
+        with Pace(**limits, agree=operator.agree) as pace:
             samples, ended = _by_solves(operator, alpha, signs.to(operator.device), pace)
         value, error = float(samples.mean()), float(samples.std()) / math.sqrt(len(samples))
         converged, reason = not ended, ended or f"{probes} probes"

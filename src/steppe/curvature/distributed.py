@@ -44,8 +44,8 @@ def sharded(operator: Any, *, group: Any = None) -> "ShardedOperator":
         ComputationError: Another process failed, or asks for another product.
         KindError: It is no curvature operator.
 
-    Quantities that stop by the clock (`budget`) may stop at different products in different processes, which then wait
-    for each other; limit them by `max_products` instead. Tested with gloo on CPUs; NCCL takes the same path, untested.
+    With `budget=` all processes stop as soon as the clock of one does. Tested with gloo on CPUs; NCCL takes the same
+    path, untested.
     """
     processes = Processes(group)
     local: CurvatureOperator | None = None
@@ -107,10 +107,7 @@ class ShardedOperator(CurvatureOperator):
             product=product,
             exact_diagonal=diagonal if exact else None,
         )
-
-    def agree(self, flag: bool) -> bool:  # noqa: FBT001 - the one argument of a question
-        """Whether any process says so; for decisions that depend on a clock."""
-        return self.processes.sum(float(flag)) > 0
+        self.agreement = lambda flag: processes.sum(float(flag)) > 0
 
 
 class _Empty:

@@ -1,16 +1,13 @@
 """A loss along a line through the parameters, by forward passes alone."""
 
-import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steppe.core import Batches, ComputationError, Objective
+from steppe.core import Batches, ComputationError, Objective, same_random_states
 
 from .directions import Direction, preserved_versions
 
@@ -136,22 +133,10 @@ def _as_found(model: nn.Module) -> Iterator[None]:
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
-    states = (torch.get_rng_state(), random.getstate(), np.random.get_state(), _device_states())  # noqa: NPY002 - the global state is what we protect
-    try:
-        with preserved_versions([buffer for _, _, buffer, _ in buffers]):
-            try:
-                yield
-            finally:
-                for module, name, buffer, copy in buffers:  # batch normalisation moves its own without a new version
-                    module._buffers[name] = buffer
-                    buffer.copy_(copy)
-    finally:
-        torch.set_rng_state(states[0])
-        random.setstate(states[1])
-        np.random.set_state(states[2])  # noqa: NPY002 - models may draw from it, and it is put back
-        if states[3]:
-            torch.cuda.set_rng_state_all(states[3])
-
-
-def _device_states() -> list[Any]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    with same_random_states(), preserved_versions([buffer for _, _, buffer, _ in buffers]):
+        try:
+            yield
+        finally:
+            for module, name, buffer, copy in buffers:  # batch normalisation moves its own without a new version
+                module._buffers[name] = buffer
+                buffer.copy_(copy)

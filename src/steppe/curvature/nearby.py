@@ -8,14 +8,22 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from steppe.core import Batches, ComputationError, KindError, NotDeterministicError, Objective, grouped
+from steppe.core import (
+    Batches,
+    ComputationError,
+    KindError,
+    NotDeterministicError,
+    Objective,
+    grouped,
+    same_random_states,
+)
 
 from .chunks import cloned
 from .determinism import cause_of_difference
 from .directions import preserved_versions
 from .options import ProblemOptions
 from .selection import select_parameters, unwrapped
-from .untouched import private_buffers, same_random_states, stir, untouched
+from .untouched import private_buffers, stir, untouched
 from .weighing import Weighing
 
 

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from steppe.core import Batches, DtypeError, KindError, Objective, grouped
+from steppe.core import Batches, DtypeError, KindError, Objective, grouped, same_random_states
 from steppe.linalg import SymmetricOperator
 
 from .autograd import AutogradCurvature
@@ -17,7 +17,6 @@ from .layout import ParameterOperator
 from .options import ProblemOptions, refuse_unknown_options
 from .selection import unwrapped
 from .sources import ClosedSource, closed_source
-from .untouched import same_random_states
 
 Source = ClosedSource | AutogradCurvature
 _FACTORS = {"Hessian": "hessian_product", "Gauss–Newton": "gauss_newton_product"}

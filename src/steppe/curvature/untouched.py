@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from steppe.core import same_random_states
+
 from .twice import twice_differentiable
 
 
@@ -60,20 +62,6 @@ def untouched(model: nn.Module, *, second_order: bool = True) -> Iterator[None]:
             torch.set_num_threads(settings[1])
 
 
-@contextmanager
-def same_random_states() -> Iterator[None]:
-    """A context that leaves torch's, NumPy's and Python's random generators as they were."""
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state(), _cuda_states()  # noqa: NPY002 - the global state is what we protect
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        random.setstate(states[1])
-        np.random.set_state(states[2])  # noqa: NPY002 - the global state is what we protect
-        if states[3]:
-            torch.cuda.set_rng_state_all(states[3])
-
-
 def stir() -> None:
     """Move every random generator on, so that a second forward pass in another context draws other numbers."""
     torch.rand(1)
@@ -120,7 +108,3 @@ def _without_gradient_hooks(modules: list[nn.Module], stack: ExitStack) -> None:
             if hooks:
                 setattr(module, name, type(hooks)())
                 stack.callback(setattr, module, name, hooks)
-
-
-def _cuda_states() -> list[Tensor]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []

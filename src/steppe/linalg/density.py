@@ -169,7 +169,7 @@ def spectral_density(
         rows, reason = [_all_eigenvalues(operator)], "diagonalised"
     else:
         rng = generator("linalg.start", seed)
-        with Pace(budget, progress, total=steps * probes, max_products=max_products) as pace:
+        with Pace(budget, progress, total=steps * probes, max_products=max_products, agree=operator.agree) as pace:
             chain = Chain(operator, min(steps, p), pace)
             while len(rows) < probes and (len(rows) == 0 or not pace.over):
                 rows.append(chain.quadrature(torch.randn(p, generator=rng, dtype=torch.float64).to(operator.device)))

@@ -77,7 +77,7 @@ def stochastic_diagonal(
     mean = torch.zeros(operator.shape[0], dtype=torch.float64, device=operator.device)
     squares = torch.zeros_like(mean)
     made = 0
-    with Pace(budget, progress, total=number) as pace:
+    with Pace(budget, progress, total=number, agree=operator.agree) as pace:
         while made < number and (made < 2 or not pace.over):
             z = vectors.vector(made)
             image = operator @ z.to(operator.dtype)

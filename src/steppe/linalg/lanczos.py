@@ -100,7 +100,7 @@ def extreme_eigenvalues(
     given = _start_rows(operator, start)
     rows = torch.randn(1, p, generator=rng, dtype=torch.float64).to(operator.device) if given is None else given
     krylov = KrylovBasis(operator if sign > 0 else _negative(operator), rows, rng, keep=k)
-    with Pace(budget, progress, max_products=limit) as pace:
+    with Pace(budget, progress, max_products=limit, agree=operator.agree) as pace:
         search = Search(krylov, k, rtol=rtol, pace=pace, companion=companion, random=given is None)
         reason = search.run()
     ritz, coefficients = (part.flip(-1) for part in krylov.ritz())

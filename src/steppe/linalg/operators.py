@@ -66,6 +66,7 @@ class SymmetricOperator:
         self.backend = backend
         self.convention = convention
         self.products = 0
+        self.agreement: Callable[[bool], bool] | None = None
 
     @classmethod
     def from_matrix(cls, matrix: Float[Tensor, "p p"]) -> "SymmetricOperator":
@@ -113,6 +114,13 @@ class SymmetricOperator:
         self.products += block.shape[1]
         image = self._product(block) if block.shape[1] else torch.zeros_like(block)
         return image[:, 0] if v.ndim == 1 else image
+
+    def agree(self, flag: bool) -> bool:  # noqa: FBT001 - the one argument of a question
+        """Whether a decision that may differ between processes, such as one by the clock, is taken by any of them.
+
+        An operator of a single process agrees with itself.
+        """
+        return flag if self.agreement is None else self.agreement(flag)
 
     def to_dense(self, *, max_size: int = 10_000) -> Float[Tensor, "p p"]:
         """The whole matrix, from p products.
@@ -225,7 +233,7 @@ class SymmetricOperator:
 
         backends = dict.fromkeys(term.backend for _, term in terms if term.backend)
         words = " + ".join(("" if factor == 1 else f"{factor:g} × ") + f"({term._words()})" for factor, term in terms)
-        return SymmetricOperator(
+        combined = SymmetricOperator(
             product,
             self._size,
             dtype=self.dtype,
@@ -233,6 +241,8 @@ class SymmetricOperator:
             backend=" + ".join(backends),
             convention=words.replace("+ -1 × ", "− ").replace("+ -", "− "),
         )
+        combined.agreement = next((term.agreement for _, term in terms if term.agreement is not None), None)
+        return combined
 
     def __repr__(self) -> str:
         words = "; ".join(word for word in (self.backend, self.convention) if word)

@@ -23,6 +23,7 @@ class Pace:
         progress: True for a bar on stderr, a callable (done, total or None, text), or False.
         total: Products expected, for the bar.
         max_products: Products allowed, None for any number.
+        agree: Makes one decision of those that several processes take by their clocks; called only with a budget.
 
     Raises:
         ParameterError: A limit is out of range.
@@ -43,6 +44,7 @@ class Pace:
         *,
         total: int | None = None,
         max_products: int | None = None,
+        agree: Callable[[bool], bool] | None = None,
     ) -> None:
         self.budget = None if budget is None else check_number("budget", budget, above=0.0)
         self.max_products = None if max_products is None else check_integer("max_products", max_products, minimum=1)
@@ -50,6 +52,8 @@ class Pace:
             raise KindError(
                 f"`progress` must be a bool or a callable (done, total, text), got {type(progress).__name__}; pass True"
             )
+        self._agree = agree
+        self._late = False
         self._progress = progress
         self._bar: Any = None
         self._began = time.perf_counter()
@@ -67,7 +71,10 @@ class Pace:
         """Why another step must not begin; empty while it may."""
         if self.max_products is not None and self.done >= self.max_products:
             return "products ran out; raise `max_products`"
-        if self.budget is not None and self.seconds * (1 + 1 / max(self.steps, 1)) > self.budget and self.steps:
+        if self.budget is not None and self.steps and not self._late:
+            late = self.seconds * (1 + 1 / self.steps) > self.budget
+            self._late = late if self._agree is None else self._agree(late)
+        if self._late:
             return f"the budget of {self.budget:g} s ran out; raise `budget`"
         return ""
 

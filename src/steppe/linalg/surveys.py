@@ -106,7 +106,7 @@ def survey(
     start = torch.randn(1, operator.shape[0], generator=rng, dtype=torch.float64).to(operator.device)
     krylov = KrylovBasis(operator, start, rng, keep=2)
     krylov.capacity = max(krylov.capacity, 2 * steps)
-    with Pace(budget, progress, total=steps + probes, max_products=limit) as pace:
+    with Pace(budget, progress, total=steps + probes, max_products=limit, agree=operator.agree) as pace:
         search = Search(krylov, 1, rtol=rtol, pace=pace, companion=None, random=True)
         reason = search.run()
         lower = _lower_end(krylov, pace, rtol, steps)

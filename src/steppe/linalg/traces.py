@@ -90,7 +90,7 @@ def stochastic_trace(
     began, before = time.perf_counter(), operator.products
     if method == "auto":
         method = "hutchinson" if rtol is None else "deflated"
-    with Pace(budget, progress, total=None if rtol else number, max_products=limit) as pace:
+    with Pace(budget, progress, total=None if rtol else number, max_products=limit, agree=operator.agree) as pace:
         if method == "hutch++":
             found = _hutch_plus_plus(operator, number, seed, pace)
         elif method == "xtrace":

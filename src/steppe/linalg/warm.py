@@ -99,7 +99,7 @@ class Warm:
         if not fits:
             self.reset()
         self._rng = generator("linalg.start", self.seed + self.checks)
-        with Pace(budget, max_products=_MOST) as pace:
+        with Pace(budget, max_products=_MOST, agree=operator.agree) as pace:
             found = self._warm(operator, pace) if fits else self._cold(operator, pace)
         value, vector, residual, reason = found
         self.checks += 1
