@@ -4,8 +4,9 @@ Gradient descent and Adam run at the edge of stability on the three workloads (`
 step or every tenth. A run starts with a tenth of the step size that the limit allows (2/S for gradient descent, 38/S
 for Adam with S preconditioned) and trains until the sharpness has risen to the limit, at most `--approach` steps; then
 the step size is set to 0.98 of the limit. Gradient descent is held there, its step size set again after each check;
-Adam, whose preconditioner remembers the steps before, goes on with one step size, as gradient descent does with
-`--fixed`. The checks counted come after the approach, the cold first one among them. Printed for each run:
+Adam, whose preconditioner remembers the steps before, goes on with its step size until a check finds it beyond the
+limit, and is then set back to 0.98 of it; with `--fixed` both keep one step size and may diverge, which ends a run.
+The checks counted come after the approach, the cold first one among them. Printed for each run:
 
 * the mean number of products per check and the largest (target: mean at most 2.1);
 * the largest residual relative to the value (target: at most 1e-2, always);
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 from workloads import WORKLOADS
 
+from steppe.core import ComputationError
 from steppe.curvature import SharpnessTracker, stability_limit
 
 torch.set_num_threads(1)
@@ -73,9 +75,13 @@ def run(
     training, margins, errors, claimed = 0.0, [], [], []
     for check in range(checks):
         training += train(optimizer, model, loss, data, every)
-        found = tracker.measure(check * every)
+        try:
+            found = tracker.measure(check * every)
+        except ComputationError:
+            print(f"{name} {kind}: diverged at check {check}", flush=True)
+            break
         margins.append(found.value / float(stability_limit(optimizer)))
-        if kind == "gd" and not fixed:
+        if not fixed and (kind == "gd" or margins[-1] > 1):
             to_the_edge(optimizer, found.value)
         if truth:
             exact = SharpnessTracker(model, loss, data, rtol=1e-6, optimizer=optimizer, seed=1 + check).measure()
@@ -83,7 +89,10 @@ def run(
             if tracker.history[-1].claims(1e-3):
                 claimed.append(errors[-1])
     history = tracker.history
+    if len(history) < 2:
+        return {"checks": len(history)}
     return {
+        "checks": len(history),
         "mean products": sum(check.products for check in history) / len(history),
         "mean warm": sum(check.products for check in history[1:]) / max(len(history) - 1, 1),
         "max warm": max(check.products for check in history[1:]),

@@ -7,6 +7,7 @@
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "descent.hpp"
+#include "sphere.hpp"
 
 namespace nb = nanobind;
 using steppe::Descent;
@@ -143,8 +145,72 @@ template <class T> void bind(nb::module_& module, const char* name) {
         .def("restore", [](Bound<T>& self) { self.network->restore(); });
 }
 
+using Points = Matrix<const double>;
+using Weights = Vector<const double>;
+// (value, problem, w) of the points found; the problem is −1 where there is only one.
+using Found = std::vector<std::tuple<double, long long, std::vector<double>>>;
+
+static Found listed(const std::vector<steppe::Candidate>& candidates, std::size_t d) {
+    Found found;
+    for (const steppe::Candidate& c : candidates) {
+        const long long centre = c.centre == steppe::no_centre ? -1 : static_cast<long long>(c.centre);
+        found.emplace_back(c.value, centre, std::vector<double>(c.w.begin(), c.w.begin() + d));
+    }
+    return found;
+}
+
+static steppe::Points points_of(const Points& z, const Weights& rho, bool centred, std::size_t most) {
+    demand(z.shape(0) == rho.shape(0), "z must be [n, d] and rho [n]");
+    demand(z.shape(1) >= 2 && z.shape(1) <= most, "z has a number of columns that is not served");
+    return {z.shape(0), z.shape(1), z.data(), rho.data(), centred};
+}
+
+template <class T> static T by_isa(T on_avx512, T on_avx2, T on_plain) {
+    const std::string isa = instruction_sets().front();
+    return isa == "avx512" ? on_avx512 : isa == "avx2" ? on_avx2 : on_plain;
+}
+
+#if defined(STEPPE_X86)
+#define STEPPE_BEST(function) by_isa(&avx512::function, &avx2::function, &plain::function)
+#else
+#define STEPPE_BEST(function) (&plain::function)
+#endif
+
+static std::tuple<double, Found> enumerate_arcs(const Points& z, const Weights& rho, bool centred, double target,
+                                                std::size_t threads) {
+    const steppe::Points points = points_of(z, rho, centred, 3);
+    steppe::Enumerated result;
+    {
+        nb::gil_scoped_release free;
+        result = STEPPE_BEST(enumerate)(points, target, std::max<std::size_t>(1, threads));
+    }
+    return {result.value, listed(result.found, points.d)};
+}
+
+static std::tuple<double, double, std::size_t, bool, Found> bound_cones(const Points& z, const Weights& rho, bool centred,
+                                                                        double target, double precision, double known,
+                                                                        bool halves, bool early, std::size_t most_cones,
+                                                                        std::size_t threads, std::size_t steps) {
+    const steppe::Points points = points_of(z, rho, centred, steppe::most_dimensions);
+    steppe::Bounded result;
+    {
+        nb::gil_scoped_release free;
+        result = STEPPE_BEST(bound)(points, {target, precision, known, halves, early, most_cones, threads, steps});
+    }
+    return {result.lower, result.upper, result.cones, result.finished, listed(result.found, points.d)};
+}
+
+static void bind_sphere(nb::module_& module) {
+    using namespace nb::literals;
+    const auto z = nb::arg("z").noconvert(), rho = nb::arg("rho").noconvert();
+    module.def("enumerate_arcs", &enumerate_arcs, z, rho, "centred"_a, "target"_a, "threads"_a);
+    module.def("bound_cones", &bound_cones, z, rho, "centred"_a, "target"_a, "precision"_a, "known"_a, "halves"_a, "early"_a,
+               "most_cones"_a, "threads"_a, "steps"_a);
+}
+
 NB_MODULE(_kernels, module) {
     bind<float>(module, "Descent32");
     bind<double>(module, "Descent64");
+    bind_sphere(module);
     module.def("instruction_sets", &instruction_sets);
 }

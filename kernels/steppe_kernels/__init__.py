@@ -1,9 +1,10 @@
-"""The compiled training kernel of steppe. Used through `steppe.training`; this module is its engine room.
+"""The compiled kernels of steppe. Used through `steppe.training` and `steppe.solvers`; this module is their engine room.
 
 `Descent32` and `Descent64` hold one shallow ReLU network and its data, and train it by full-batch gradient descent
-without the interpreter. `instruction_sets()` names what this processor runs, the fastest first.
+without the interpreter. `enumerate_arcs` and `bound_cones` find the maximum of |Σ_i rho_i max(z_i·w, 0)| over the unit
+sphere, exactly or by branch and bound. `instruction_sets()` names what this processor runs, the fastest first.
 """
 
-from ._kernels import Descent32, Descent64, instruction_sets
+from ._kernels import Descent32, Descent64, bound_cones, enumerate_arcs, instruction_sets
 
-__all__ = ["Descent32", "Descent64", "instruction_sets"]
+__all__ = ["Descent32", "Descent64", "bound_cones", "enumerate_arcs", "instruction_sets"]

@@ -33,3 +33,21 @@ class Descent32(_Descent): ...
 class Descent64(_Descent): ...
 
 def instruction_sets() -> list[str]: ...
+
+# Points found: value, problem (-1 where there is only one), unit vector.
+_Found = list[tuple[float, int, list[float]]]
+
+def enumerate_arcs(z: Any, rho: Any, centred: bool, target: float, threads: int) -> tuple[float, _Found]: ...
+def bound_cones(
+    z: Any,
+    rho: Any,
+    centred: bool,
+    target: float,
+    precision: float,
+    known: float,
+    halves: bool,
+    early: bool,
+    most_cones: int,
+    threads: int,
+    steps: int,
+) -> tuple[float, float, int, bool, _Found]: ...

@@ -15,6 +15,9 @@ from steppe.studies import catalog
 from steppe.theory import rates
 
 TOY = Path(__file__).parents[1] / "workflow" / "toy_study.py"
+COMMANDS = [
+    "list", "show", "run", "judge", "diff", "export", "measure", "compress", "check", "verify", "rates", "doctor",
+]  # fmt: skip
 pytestmark = pytest.mark.door
 
 
@@ -40,14 +43,12 @@ def folder(tmp_path_factory):
 def test_help_lists_every_command_and_the_exit_codes(capsys):
     code, out, _ = told(capsys, "--help")
     assert code == 0
-    for command in ("list", "show", "run", "judge", "diff", "export", "measure", "check", "rates", "doctor"):
+    for command in COMMANDS:
         assert f" {command} " in out
     assert "4 a cell crashed without a valid row" in " ".join(out.split())
 
 
-@pytest.mark.parametrize(
-    "command", ["list", "show", "run", "judge", "diff", "export", "measure", "check", "rates", "doctor"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(capsys, command):
     code, out, err = told(capsys, command, "--help")
     assert (code, err) == (0, "")

@@ -10,8 +10,10 @@ BLOCK = re.compile(r"(<!-- takes a minute -->\n)?```python\n(.*?)```", re.DOTALL
 PAGES = [
     "README.md",
     "docs/quickstart.md",
+    "docs/howto/certified-network.md",
     "docs/howto/check-a-network.md",
     "docs/howto/compare-runs.md",
+    "docs/howto/compress.md",
     "docs/howto/fast-training.md",
     "docs/howto/follow-training.md",
     "docs/howto/from-pyhessian-and-curvlinops.md",
@@ -20,7 +22,14 @@ PAGES = [
     "docs/howto/several-processes.md",
     "docs/howto/watch-a-sweep.md",
     "docs/studies/edge-of-stability.md",
+    "docs/studies/near-minimax.md",
+    "docs/studies/global-optimization.md",
+    "docs/studies/representer.md",
+    "docs/studies/activation-functions.md",
+    "docs/studies/multi-output.md",
+    "docs/theory/certificates.md",
     "docs/theory/flatness-measures.md",
+    "docs/theory/one-dimension.md",
 ]
 
 

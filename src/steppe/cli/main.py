@@ -11,6 +11,7 @@ from steppe._version import __version__
 from steppe.core import InputError, KindError, SteppeError
 
 from .check import check
+from .compress import compress
 from .diff import diff
 from .doctor import doctor
 from .export import export
@@ -21,6 +22,7 @@ from .output import EXIT_CODES, INTERRUPTED, MISUSE, UNUSABLE, complain
 from .rates import rates
 from .run import run
 from .show import show
+from .verify import verify
 
 _COMMANDS: dict[str, Callable[..., int]] = {
     "list": list_studies,
@@ -30,7 +32,9 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "diff": diff,
     "export": export,
     "measure": measure,
+    "compress": compress,
     "check": check,
+    "verify": verify,
     "rates": rates,
     "doctor": doctor,
 }

@@ -35,6 +35,36 @@ CATALOG: tuple[Entry, ...] = (
         title="The edge of stability, and the flow through its middle",
         cost="about 4 min on 2 cores; --quick about 1 min; --full about 15 min",
     ),
+    Entry(
+        slug="parhi2020-representer",
+        module="steppe.studies.representer",
+        title="Finite networks solve the function-space problem: how many neurons are enough",
+        cost="about 1 min on 2 cores; --quick about 10 s; --full about 8 min",
+    ),
+    Entry(
+        slug="parhi2019-activations",
+        module="steppe.studies.activation_functions",
+        title="Each activation belongs to a derivative",
+        cost="about 10 s on 2 cores; --quick about 5 s; --full about 30 s",
+    ),
+    Entry(
+        slug="shenouda2023-multi-output",
+        module="steppe.studies.multi_output",
+        title="Several outputs: shared neurons, width bounds, compression",
+        cost="about 2 min on 2 cores; --quick about 15 s; --full about 10 min",
+    ),
+    Entry(
+        slug="bai2022-global-optimization",
+        module="steppe.studies.global_optimization",
+        title="Convex programs for ReLU networks against the certified optimum",
+        cost="about 3 min on 2 cores; --quick about 15 s; --full about 20 min",
+    ),
+    Entry(
+        slug="parhi2021-near-minimax",
+        module="steppe.studies.near_minimax",
+        title="Near-minimax estimation: least variation against linear methods",
+        cost="about 2 min on 2 cores; --quick about 15 s; --full about 20 min",
+    ),
 )
 
 

@@ -18,6 +18,7 @@ from .ball import (
     canonical_weight,
 )
 from .flatness import flatness_bound, stable_flatness_bound
+from .green_functions import GreenFunction
 from .packing import (
     atom_energy,
     atom_energy_limit,
@@ -35,10 +36,12 @@ from .packing import (
     varshamov_gilbert_size,
 )
 from .radial import radial_marginal_tail, radial_weight, radial_weight_exponent
+from .ridge_splines import free_polynomials, ridge_spline_width
 from .stability import adam_threshold, largest_stable_step, rmsprop_threshold, stability_threshold
 from .stochastic import sgd_growth
 
 __all__ = [
+    "GreenFunction",
     "adam_threshold",
     "atom_energy",
     "atom_energy_limit",
@@ -59,6 +62,7 @@ __all__ = [
     "fano_epsilon",
     "fano_risk",
     "flatness_bound",
+    "free_polynomials",
     "hard_family_seminorm",
     "largest_stable_step",
     "packing_size_bound",
@@ -66,6 +70,7 @@ __all__ = [
     "radial_weight",
     "radial_weight_exponent",
     "rates",
+    "ridge_spline_width",
     "rmsprop_threshold",
     "sgd_growth",
     "sphere_interpolation_bound",

@@ -6,6 +6,7 @@ Provisional until 1.0.
 """
 
 from .checking import check_network, load_data, load_network
+from .compressing import compress_problem, compress_problem_curve
 from .configuring import Configuration, plan_configured, read_configuration
 from .costing import CostEstimate, Probe, estimate_cost
 from .diffing import Difference, StatusChange, VerdictPair, diff
@@ -19,6 +20,7 @@ from .rejudging import export, judge, load
 from .result import StudyResult
 from .running import Plan, plan, run, run_plan
 from .sides import Side
+from .verifying import verify_certificate
 
 __all__ = [
     "Compared",
@@ -36,6 +38,8 @@ __all__ = [
     "VerdictPair",
     "check_network",
     "check_target",
+    "compress_problem",
+    "compress_problem_curve",
     "diagnose",
     "diff",
     "estimate_cost",
@@ -55,4 +59,5 @@ __all__ = [
     "run_plan",
     "select",
     "track_problem",
+    "verify_certificate",
 ]

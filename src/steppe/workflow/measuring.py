@@ -68,7 +68,7 @@ def load_problem(name: str) -> Problem:
     module = _from_file(place) if place.endswith(".py") or "/" in place or os.sep in place else _from_module(place)
     factory = _factory(module, place, attribute)
     _check_arguments(factory, name)
-    with _told_by_their_line(name):
+    with told_by_their_line(name):
         returned = factory()
     return _problem(name, returned)
 
@@ -163,7 +163,7 @@ def measure_problem(problem: Problem | str, **keywords: Any) -> Any:
 
     found = load_problem(problem) if isinstance(problem, str) else problem
     given = {name: value for name, value in keywords.items() if value is not None}
-    with _told_by_their_line(found.name):
+    with told_by_their_line(found.name):
         return measure(found.model, found.loss, found.data, optimizer=found.optimizer, **{**found.options, **given})
 
 
@@ -173,7 +173,7 @@ def plan_problem(problem: Problem | str, **keywords: Any) -> Any:
 
     found = load_problem(problem) if isinstance(problem, str) else problem
     given = {name: value for name, value in keywords.items() if value is not None}
-    with _told_by_their_line(found.name):
+    with told_by_their_line(found.name):
         return plan_measurement(found.model, found.loss, found.data, **{**found.options, **given})
 
 
@@ -199,7 +199,7 @@ def track_problem(problem: Problem | str, pattern: str, *, samples: int = 1024, 
 
     found = load_problem(problem) if isinstance(problem, str) else problem
     given = {name: value for name, value in keywords.items() if value is not None}
-    with _told_by_their_line(found.name):
+    with told_by_their_line(found.name):
         return track_checkpoints(
             pattern,
             found.model,
@@ -213,7 +213,7 @@ def track_problem(problem: Problem | str, pattern: str, *, samples: int = 1024, 
 
 
 @contextmanager
-def _told_by_their_line(name: str) -> Iterator[None]:
+def told_by_their_line(name: str) -> Iterator[None]:
     """Errors of the user's code leave as one sentence with its line; those of this package as they are."""
     try:
         yield

@@ -1,0 +1,255 @@
+"""From a table to a certified network: equal rows taken together, solved, the certificate put back on all rows."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from .certificate import Certificate, certify
+from .certified import Certified
+from .fits import FitName
+from .path import solve_path
+from .problem import Bias, VariationProblem
+from .rigorous import Proof
+from .solution import Solution
+from .solve import alpha_max, solve
+from .tables import Merged
+
+Rows = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n *c"], Float[np.ndarray, " n"] | None]
+_NOISE = 1e-13  # correlations below this share of the largest possible are rounding
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What an estimator asks of the solver.
+
+    Args:
+        fit: Name of the data fit.
+        bias: `"free"` or `"penalized"`.
+        skip: Whether the affine part is free.
+        tol: Relative gap at which to stop.
+        max_iter: Rounds allowed.
+        budget: Seconds allowed, or None.
+        seed: Seed of the oracle's starts.
+        proof: Work that the rigorous stage may take.
+    """
+
+    fit: FitName
+    bias: Bias
+    skip: bool
+    tol: float
+    max_iter: int
+    budget: float | None
+    seed: int
+    proof: Proof = field(default_factory=Proof)
+
+    def shared_by(self, solves: int) -> "FitOptions":
+        """The same with the seconds divided among several solves.
+
+        Args:
+            solves: How many.
+        """
+        return self if self.budget is None else replace(self, budget=self.budget / solves)
+
+    def unproved(self, tol: float) -> "FitOptions":
+        """The same with another tolerance and without the rigorous stage, for fits that only choose.
+
+        Args:
+            tol: Relative gap at which to stop.
+        """
+        return replace(self, tol=tol, proof=Proof(max_cones=0))
+
+    def problem(self, table: Merged, alpha: float) -> VariationProblem:
+        """The problem on a table of distinct rows.
+
+        Args:
+            table: The rows.
+            alpha: Weight of the penalty.
+        """
+        return self.on(table.X, table.y, table.weights, alpha)
+
+    def on(
+        self,
+        X: Float[np.ndarray, "n d"],
+        y: Float[np.ndarray, "n *c"],
+        weights: Float[np.ndarray, " n"] | None,
+        alpha: float,
+    ) -> VariationProblem:
+        """The problem on given rows.
+
+        Args:
+            X: Inputs.
+            y: Targets.
+            weights: Weights of the samples, or None.
+            alpha: Weight of the penalty.
+        """
+        return VariationProblem(X, y, alpha=alpha, fit=self.fit, bias=self.bias, skip=self.skip, sample_weight=weights)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A certified answer on the rows the user gave.
+
+    Args:
+        problem: The problem on those rows, its alpha included.
+        solution: The network in the solvers' coordinates.
+        certificate: Its certificate, dual vector in the order of the rows.
+        alpha_max: The least alpha at which no neuron is needed.
+        iterations: Rounds of the solver, at least one.
+        converged: Whether the tolerance was reached.
+        reason: Why not.
+    """
+
+    problem: VariationProblem
+    solution: Solution
+    certificate: Certificate
+    alpha_max: float
+    iterations: int
+    converged: bool
+    reason: str
+
+
+def largest_alpha(options: FitOptions, table: Merged) -> float:
+    """The least alpha at which the optimum has no neuron; 0 if the free part alone fits up to rounding.
+
+    Args:
+        options: How the problem is stated.
+        table: Its rows.
+
+    Raises:
+        DataError: Logistic fit with a free affine part on labels that it separates.
+    """
+    problem = options.problem(table, 1.0)
+    found = float(alpha_max(problem, seed=options.seed))
+    reach = np.linalg.norm(problem.X / (size := max(float(np.abs(problem.X).max()), 1e-300)), axis=1) * size
+    scale = float(np.abs(problem.y).max()) * (float(reach.max()) + (problem.bias == "penalized"))
+    return found if found > _NOISE * scale else 0.0
+
+
+def chosen_alpha(alpha: float | None, ratio: float, limit: float) -> float:
+    """The weight of the penalty: the one given, else its share of alpha_max.
+
+    Args:
+        alpha: As given to the constructor.
+        ratio: Share of alpha_max.
+        limit: alpha_max; where it is 0 every alpha > 0 has the same optimum, and the ratio itself is taken.
+    """
+    if alpha is not None:
+        return float(alpha)
+    return ratio * limit if limit > 0 else float(ratio)
+
+
+def fit_rows(
+    options: FitOptions,
+    table: Merged,
+    rows: Rows,
+    alpha: float,
+    limit: float,
+) -> Fitted:
+    """Solve on the distinct rows and certify on the rows as given.
+
+    Args:
+        options: How the problem is stated and how far to go.
+        table: The distinct rows.
+        rows: Inputs, targets and weights as the user gave them.
+        alpha: Weight of the penalty.
+        limit: alpha_max.
+    """
+    problem = options.problem(table, alpha)
+    certified = solve(
+        problem,
+        tol=options.tol,
+        max_iter=options.max_iter,
+        seed=options.seed,
+        budget=options.budget,
+        proof=options.proof,
+    )
+    return _fitted(options, certified, rows, alpha, limit)
+
+
+def fit_path(
+    options: FitOptions, table: Merged, rows: Rows, alphas: Float[np.ndarray, " r"], limit: float
+) -> list[Fitted]:
+    """The same for falling weights of the penalty, each solution starting from the one before.
+
+    Args:
+        options: How the problem is stated and how far to go.
+        table: The distinct rows.
+        rows: Inputs, targets and weights as the user gave them.
+        alphas: Weights of the penalty, falling.
+        limit: alpha_max.
+    """
+    path = _solved_path(options, table, alphas)
+    return [
+        _fitted(options, certified, rows, float(alpha), limit) for certified, alpha in zip(path, alphas, strict=True)
+    ]
+
+
+def path_outputs(
+    options: FitOptions, table: Merged, alphas: Float[np.ndarray, " r"], X: Float[np.ndarray, "t d"]
+) -> list[Float[np.ndarray, "t *c"]]:
+    """What the networks along a path say on other inputs.
+
+    Args:
+        options: How the problem is stated and how far to go.
+        table: The rows to fit.
+        alphas: Weights of the penalty, falling.
+        X: The other inputs.
+    """
+    found = []
+    for certified in _solved_path(options, table, alphas):
+        u, v, beta = certified.solution.u, certified.solution.v, certified.solution.beta
+        f = np.maximum(X @ u[:, :-1].T - u[:, -1], 0.0) @ v
+        found.append(f if beta is None or not len(beta) else f + X @ beta[:-1] + beta[-1])
+    return found
+
+
+def _solved_path(options: FitOptions, table: Merged, alphas: Float[np.ndarray, " r"]) -> list[Certified]:
+    problem = options.problem(table, float(alphas[0]))
+    budget = None if options.budget is None else options.budget / len(alphas)
+    return solve_path(
+        problem,
+        [float(alpha) for alpha in alphas],
+        tol=options.tol,
+        max_iter=options.max_iter,
+        seed=options.seed,
+        budget=budget,
+        proof=options.proof,
+    )
+
+
+def _fitted(options: FitOptions, certified: Certified, rows: Rows, alpha: float, limit: float) -> Fitted:
+    """The certificate of the distinct rows, stated for all rows.
+
+    Equal rows share their correlation in proportion to their weights, so that no neuron sees a difference: M is the
+    same number.
+    """
+    stated = options.on(*rows, alpha)
+    method = certified.certificate.method
+    return Fitted(
+        stated,
+        certified.solution,
+        certify(stated, certified.solution, certified.maximum, method=method),
+        limit,
+        max(1, certified.iterations),
+        certified.converged,
+        certified.reason,
+    )
+
+
+def predicted_seconds(n: int, d: int, outputs: int = 1) -> float:
+    """About how long a fit takes, from its size alone, within a factor of ten: most is cone programs and searches.
+
+    Some twenty rounds, each with fifteen factorisations of size K·D for about K = 3·D neurons (at most one per sample),
+    and a search from thousands of starts over at most 4096 samples; 2e10 operations per second.
+
+    Args:
+        n: Samples.
+        d: Features.
+        outputs: Outputs.
+    """
+    D = d + 1
+    size = min(3 * D, n) * D
+    cones = 20 * 15 * (size**3 / 3 + n * size)
+    searches = 20 * 512 * 25 * 4 * min(n, 4096) * D + 12_288 * 20 * n * D
+    return outputs * (cones + searches) / 2e10
