@@ -37,6 +37,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -91,14 +92,15 @@ def standardised(model: Any) -> TransformedTargetRegressor:
     return TransformedTargetRegressor(model, transformer=StandardScaler())
 
 
-def regressors(d: int, n: int) -> dict[str, Any]:
+def regressors(d: int, outputs: int) -> dict[str, Any]:
     kernel = ConstantKernel() * RBF(d**0.5) + WhiteKernel()
+    boosting = HistGradientBoostingRegressor(random_state=0)
     return {
         "steppe": VariationRegressor(),
         "steppe CV": VariationRegressorCV(),
         "MLP": MLPRegressor(random_state=0),
         "MLP, y standardised": standardised(MLPRegressor(random_state=0)),
-        "hist. boosting": HistGradientBoostingRegressor(random_state=0),
+        "hist. boosting": MultiOutputRegressor(boosting) if outputs > 1 else boosting,
         "random forest": RandomForestRegressor(random_state=0),
         "Gaussian process": GaussianProcessRegressor(kernel, normalize_y=True),
         "kernel ridge": standardised(KernelRidge(kernel="rbf")),
@@ -146,8 +148,8 @@ def judged(table: Table, model: Any) -> tuple[float, float]:
 
 
 def models_of(table: Table) -> dict[str, Any]:
-    _, labels, X, _ = table
-    return (classifiers if labels else regressors)(X.shape[1], len(X))
+    _, labels, X, y = table
+    return classifiers(X.shape[1], len(X)) if labels else regressors(X.shape[1], y.size // len(y))
 
 
 def row(table: Table, without: list[str], say: Callable[[str], Any]) -> dict[str, tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""The compiled kernels of steppe. Used through `steppe.training` and `steppe.solvers`; this module is their engine room.
+"""The compiled kernels of steppe, used through `steppe.training` and `steppe.solvers`; this is their engine room.
 
 `Descent32` and `Descent64` hold one shallow ReLU network and its data, and train it by full-batch gradient descent
 without the interpreter. `enumerate_arcs` and `bound_cones` find the maximum of |Σ_i rho_i max(z_i·w, 0)| over the unit

@@ -14,6 +14,7 @@ PAGES = [
     "docs/howto/check-a-network.md",
     "docs/howto/compare-runs.md",
     "docs/howto/compress.md",
+    "docs/howto/estimators.md",
     "docs/howto/fast-training.md",
     "docs/howto/follow-training.md",
     "docs/howto/from-pyhessian-and-curvlinops.md",

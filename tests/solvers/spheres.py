@@ -1,4 +1,4 @@
-"""Degenerate and ordinary problems max |Σ ρ_i relu(z_i·w)| over the sphere, and what is known of them from elsewhere."""
+"""Degenerate and ordinary problems max |Σ ρ_i relu(z_i·w)| over the sphere, and what is known of them elsewhere."""
 
 import itertools
 

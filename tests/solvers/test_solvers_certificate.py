@@ -211,6 +211,20 @@ def test_degenerate_data_have_true_certificates(name, alpha):
         assert certificate.relative_gap < 1e-9  # no neuron can help
 
 
+@pytest.mark.parametrize(("bias", "skip"), [("free", True), ("penalized", False)])
+def test_exact_fits_and_zero_labels_survive_the_file(bias, skip, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(5, 12)) if bias == "free" else rng.normal(size=(5, 2))
+    y = rng.normal(size=5) if bias == "free" else np.zeros(5)
+    problem = VariationProblem(X, y, alpha=0.01, bias=bias, skip=skip)
+    none = np.zeros((0, X.shape[1] + 1))
+    certificate = certify(problem, zero(problem), Maximum(0.0, none[:0].sum(axis=0), 0.0, "heuristic", none))
+    certificate.save(tmp_path / "c.json")
+    again = Certificate.load(tmp_path / "c.json")
+    assert again.check(X, y), str(again.check(X, y))
+    assert again.relative_gap < 1e-9
+
+
 def test_nothing_smaller_than_what_was_found_can_be_claimed():
     X, y = table(10, 1)
     problem = VariationProblem(X, y, alpha=0.01)

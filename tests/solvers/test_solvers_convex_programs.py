@@ -15,8 +15,8 @@ from steppe.solvers import (
     solve_sampled_convex,
 )
 from steppe.solvers.convex_programs import recovered
-from steppe.solvers.convex_programs_admm import solve_by_admm
-from steppe.solvers.convex_programs_cone import solve_cones
+from steppe.solvers.convex_programs_admm import sampled_program_by_admm
+from steppe.solvers.convex_programs_cone import sampled_program
 from steppe.solvers.convex_programs_gated import split_gates
 from steppe.solvers.rigorous import Proof
 from steppe.solvers.solve import solve
@@ -69,13 +69,13 @@ def by_cvxpy(problem, masks, *, cones=True):
 def test_program_has_the_value_of_cvxpy(fit, bias, skip):
     problem = problem_of(20, fit=HuberFit(0.3) if fit == "huber" else fit, bias=bias, skip=skip)
     masks = activation_patterns(problem.Z, 8, bias=bias)
-    assert solve_cones(problem, masks).value == pytest.approx(by_cvxpy(problem, masks), rel=1e-6)
+    assert sampled_program(problem, masks).value == pytest.approx(by_cvxpy(problem, masks), rel=1e-6)
 
 
 @pytest.mark.parametrize(("fit", "bias", "skip"), FITS)
 def test_recovered_network_has_the_objective_of_the_program(fit, bias, skip):
     problem = problem_of(20, 3, fit=fit, bias=bias, skip=skip)
-    answer = solve_cones(problem, activation_patterns(problem.Z, 12, bias=bias))
+    answer = sampled_program(problem, activation_patterns(problem.Z, 12, bias=bias))
     solution = recovered(problem, answer)
     assert problem.primal(solution) == pytest.approx(answer.value, rel=1e-6)
     assert problem.evaluate(solution) == pytest.approx(answer.predictions, abs=1e-5)
@@ -137,7 +137,9 @@ def test_a_smaller_number_of_patterns_is_a_beginning_of_a_larger_one(bias):
 @pytest.mark.parametrize("bias", ["penalized", "free"])
 def test_more_patterns_never_raise_the_objective_and_never_pass_the_optimum(bias):
     problem = problem_of(25, 3, bias=bias, skip=bias == "free")
-    values = [solve_cones(problem, activation_patterns(problem.Z, count, bias=bias)).value for count in (2, 5, 12, 30)]
+    values = [
+        sampled_program(problem, activation_patterns(problem.Z, count, bias=bias)).value for count in (2, 5, 12, 30)
+    ]
     assert np.diff(values).max() <= 1e-8
     assert values[0] > values[-1] * 1.05
     assert values[-1] >= solve(problem, tol=1e-6, proof=Proof(max_cones=0)).certificate.dual * (1 - 1e-9)
@@ -147,7 +149,7 @@ def test_more_patterns_never_raise_the_objective_and_never_pass_the_optimum(bias
 def test_admm_agrees_with_the_interior_point(bias, skip):
     problem = problem_of(30, 2, bias=bias, skip=skip)
     masks = activation_patterns(problem.Z, 15, bias=bias)
-    exact, found = solve_cones(problem, masks), solve_by_admm(problem, masks, tol=1e-6)
+    exact, found = sampled_program(problem, masks), sampled_program_by_admm(problem, masks, tol=1e-6)
     assert found.converged
     assert found.value == pytest.approx(exact.value, rel=1e-5)
     assert found.predictions == pytest.approx(exact.predictions, abs=1e-3)
@@ -156,7 +158,7 @@ def test_admm_agrees_with_the_interior_point(bias, skip):
 
 def test_admm_that_runs_out_says_so():
     problem = problem_of(60, 2)
-    found = solve_by_admm(problem, activation_patterns(problem.Z, 25), max_iter=50)
+    found = sampled_program_by_admm(problem, activation_patterns(problem.Z, 25), max_iter=50)
     assert not found.converged
     assert "still" in found.reason
     certified = solve_admm(problem, patterns=25, max_iter=50)
@@ -168,7 +170,7 @@ def test_gated_relaxation_satisfies_its_optimality_conditions():
     """The group lasso: ‖Zᵀ D_p ρ‖ ≤ α, with equality and the block's direction where the block is not zero."""
     problem = problem_of(60, 3)
     masks = activation_patterns(problem.Z, 30)
-    answer = solve_cones(problem, masks, cones=False)
+    answer = sampled_program(problem, masks, cones=False)
     slopes = (masks.T * problem.rho(answer.predictions)) @ problem.Z
     assert np.linalg.norm(slopes, axis=1).max() <= problem.alpha * (1 + 1e-6)
     sizes = np.linalg.norm(answer.positive, axis=1)
@@ -182,7 +184,7 @@ def test_gated_relaxation_satisfies_its_optimality_conditions():
 def test_gates_split_into_neurons_with_the_same_predictions():
     problem = problem_of(60, 3)
     masks = activation_patterns(problem.Z, 30)
-    gates, cones = solve_cones(problem, masks, cones=False), solve_cones(problem, masks)
+    gates, cones = sampled_program(problem, masks, cones=False), sampled_program(problem, masks)
     split = split_gates(problem, masks, gates)
     solution = recovered(problem, split)
     assert problem.evaluate(solution) == pytest.approx(gates.predictions, abs=1e-5)
@@ -266,7 +268,7 @@ def test_degenerate_data_give_an_honest_certificate(method, bias):
         certificate = found.certificate
         assert np.isfinite(certificate.primal), name
         assert certificate.dual <= certificate.primal * (1 + 1e-9) + 1e-300, name
-        assert certificate.primal <= problem.loss(np.zeros_like(problem.y)) * (1 + 1e-3) + 1e-300, name
+        assert certificate.primal <= problem.loss(np.zeros_like(problem.y)) * (1 + 1e-3) + 1e-25, name
         if name in ("no neuron pays", "zero labels"):
             assert found.solution.width == 0, name
 

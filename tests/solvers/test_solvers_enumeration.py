@@ -8,6 +8,7 @@ from spheres import KINDS, independent, instance, sampled
 
 from steppe.core import DataError, ParameterError, ShapeError
 from steppe.solvers import VariationProblem
+from steppe.solvers.branching import bounded_maximum
 from steppe.solvers.enumeration import MOST_WORK, enumerable, exact_maximum, maximum_on_sphere
 from steppe.solvers.homogeneous import kernels
 
@@ -18,7 +19,7 @@ compiled = pytest.mark.skipif(kernels() is None, reason="the compiled kernel is 
 @pytest.mark.parametrize("D", [1, 2, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_value_is_what_listed_faces_say_and_never_below_a_sample(kind, D, centred):
-    for seed in range(3):
+    for seed in range(2):
         Z, rho = instance(kind, seed, D, centred=centred)
         found = maximum_on_sphere(Z, rho, centred=centred)
         rounding = 1e-13 * np.abs(rho).sum() * np.abs(Z).max()
@@ -32,7 +33,7 @@ def test_value_is_what_listed_faces_say_and_never_below_a_sample(kind, D, centre
 @pytest.mark.parametrize("D", [2, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_kernel_and_numpy_give_the_same_numbers(kind, D, centred, monkeypatch):
-    for seed in range(3, 6):
+    for seed in range(3, 5):
         Z, rho = instance(kind, seed, D, centred=centred)
         fast = maximum_on_sphere(Z, rho, centred=centred)
         monkeypatch.setenv("STEPPE_KERNELS", "off")
@@ -42,7 +43,7 @@ def test_kernel_and_numpy_give_the_same_numbers(kind, D, centred, monkeypatch):
         assert plain.work == fast.work
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data(), D=st.integers(1, 3), n=st.integers(1, 6))
 def test_small_integer_data_are_solved_exactly(data, D, n):
     numbers = st.integers(-2, 2)
@@ -93,6 +94,14 @@ def test_no_row_and_no_weight_give_zero():
         found = maximum_on_sphere(Z, rho)
         assert (found.value, found.upper, found.kind, len(found.units)) == (0.0, 0.0, "exact", 0)
         assert found.unit @ found.unit == 1.0
+
+
+def test_rounding_noise_with_a_free_bias_has_no_maximum_and_proves_nothing():
+    problem = VariationProblem([[0.12573022], [-0.13210486]], [0.64042265, 0.10490012], alpha=0.1, bias="free")
+    noise = np.array([1e-17, 2e-17])
+    for found in (exact_maximum(problem, noise), bounded_maximum(problem, noise, target=0.1)):
+        assert (found.upper, len(found.units)) == (np.inf, 0)
+        assert not problem.dual_point(noise, found.upper).any()
 
 
 @pytest.mark.door

@@ -172,7 +172,6 @@ def test_columns_far_apart_warn_once_with_the_remedy():
     assert len(caught) == 1
     assert "x1" in str(caught[0].message)
     assert "StandardScaler" in str(caught[0].message)
-    assert caught[0].filename == __file__
 
 
 def test_a_constant_column_is_no_different_scale():
@@ -297,6 +296,7 @@ def test_pipelines_clones_and_scores_work_together():
     assert pipe.set_params(variationregressor__alpha_ratio=0.2)[-1].alpha_ratio == 0.2
 
 
+@pytest.mark.door
 @pytest.mark.parametrize(
     ("change", "error"),
     [
@@ -321,6 +321,7 @@ def test_parameters_out_of_range_are_refused_at_fit_and_stored_before(change, er
         model.fit(*table(20))
 
 
+@pytest.mark.door
 @pytest.mark.parametrize("ratios", [(), (0.0,), (2.0,), 0.1, "abc"])
 def test_ratios_out_of_range_are_refused(ratios):
     with pytest.raises((InputError, KindError, ValueError)):

@@ -12,7 +12,7 @@ from steppe.core import InputError
 from steppe.solvers import VariationClassifier, VariationRegressor, VariationRegressorCV
 from steppe.solvers.tables import merged
 
-FEW = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 WAYS = [{"bias": "free", "skip": True}, {"bias": "penalized", "skip": True}, {"bias": "penalized", "skip": False}]
 
 
@@ -24,7 +24,8 @@ def certified(model, X, y, weights=None):
         model.fit(X, y, sample_weight=weights)
     assert np.isfinite(model.predict(X) if not hasattr(model, "classes_") else model.decision_function(X)).all()
     assert np.isfinite([model.objective_, model.dual_gap_, model.alpha_]).all()
-    assert 0 <= model.dual_gap_ <= 1e-3 * model.objective_ + 1e-300
+    assert model.dual_gap_ >= 0
+    assert model.certificate_.relative_gap <= 1e-3
     assert model.verify(X, y, sample_weight=weights)
     return model
 
@@ -63,6 +64,7 @@ def test_any_small_table_is_fitted_with_a_certificate(data, way, ratio):
     assert model.objective_ <= null * (1 + 1e-9) + 1e-300
 
 
+@pytest.mark.slow
 @given(data=degenerate(), way=st.sampled_from(WAYS), power=st.sampled_from([-150, -60, -8, 8, 60, 150]))
 @FEW
 def test_scaling_a_table_scales_the_answer(data, way, power):

@@ -10,7 +10,7 @@ import torch
 from steppe.core import DataError, ParameterError, ShapeError, UnknownNameError
 from steppe.networks import ShallowReLU
 from steppe.solvers import activation_patterns, robust_accuracy, solve_robust
-from steppe.solvers.convex_programs_cone import solve_cones
+from steppe.solvers.convex_programs_cone import sampled_program
 
 LOSSES = {
     "hinge": lambda f, y: np.maximum(1 - y * f, 0),
@@ -82,7 +82,7 @@ def test_without_adversary_it_is_the_sampled_program():
     X, y = clusters()
     found = solve_robust(X, y, radius=0.0, alpha=0.01, fit="squared", patterns=15)
     masks = np.unique(np.column_stack([np.ones(len(X), dtype=bool), activation_patterns(found.problem.Z, 15)]), axis=1)
-    assert found.value == pytest.approx(solve_cones(found.problem, masks).value, rel=1e-6)
+    assert found.value == pytest.approx(sampled_program(found.problem, masks).value, rel=1e-6)
     assert found.value == pytest.approx(found.problem.primal(found.solution), rel=1e-9)
 
 

@@ -15,11 +15,14 @@ from .compression import compress, compression_curve
 from .compression_files import load_compressed, save_compression
 from .compression_report import CompressedLayer, Compression, CompressionCurve, OutputChange
 from .convex_programs import solve_admm, solve_gated, solve_sampled_convex
+from .convex_programs_admm import sampled_program_by_admm
+from .convex_programs_cone import ProgramAnswer, sampled_program
 from .convex_programs_patterns import activation_patterns
 from .enumeration import enumerable, exact_maximum, maximum_on_sphere
 from .first_order import solve_pathprox, solve_weight_decay
 from .fits import HuberFit, LogisticFit, SquaredFit, fit_named
 from .maximum import Maximum
+from .multi_output import multi_output_alpha_max, multi_output_maximum, solve_multi_output
 from .multi_task_lasso import GroupFit, minimum_group_norm, multi_task_lasso
 from .neurons import Neurons
 from .one_dimension import one_dimension_maximum, solve_one_dimension, solve_one_dimension_path
@@ -68,6 +71,7 @@ __all__ = [
     "Neurons",
     "OneDimensionalFit",
     "OutputChange",
+    "ProgramAnswer",
     "Proof",
     "RobustAccuracy",
     "RobustTrained",
@@ -96,16 +100,21 @@ __all__ = [
     "load_compressed",
     "maximum_on_sphere",
     "minimum_group_norm",
+    "multi_output_alpha_max",
+    "multi_output_maximum",
     "multi_task_lasso",
     "one_dimension_alpha_max",
     "one_dimension_maximum",
     "reduce_columns",
     "rescaled",
     "robust_accuracy",
+    "sampled_program",
+    "sampled_program_by_admm",
     "save_compression",
     "solve",
     "solve_admm",
     "solve_gated",
+    "solve_multi_output",
     "solve_one_dimension",
     "solve_one_dimension_path",
     "solve_path",

@@ -17,7 +17,7 @@ from steppe.core import ParameterError, check_integer, check_number
 
 from .branching_numpy import Listed, bound_cones
 from .enumeration import maximum_on_sphere
-from .homogeneous import Found, Homogeneous, answer, kernels, rank_of, reduced, threads
+from .homogeneous import Found, Homogeneous, answer, kernels, rank_of, reduced, threads, unbounded
 from .maximum import Maximum
 from .problem import VariationProblem
 
@@ -42,12 +42,13 @@ def bounded_maximum(
         rho: As `problem.rho` returns it.
         target: Cones are cut until none can exceed it; neurons above it are handed back in `units`.
         max_cones: Limit of the work.
-        known: Neurons of penalty norm one that are evaluated first.
+        known: Neurons that are evaluated first, brought to penalty norm one.
         precision: Where M(ρ) exceeds the target: stop at (1 + precision) times the best neuron.
         early: Stop soon after a neuron above the target was found. `upper` is a bound then too, but a coarse one.
 
     Returns:
-        A Maximum of kind `"bound"`; `work` counts cones.
+        A Maximum of kind `"bound"`; `work` counts cones. `upper` is infinite where the bias is free and ρ is
+        nothing but rounding noise.
 
     Raises:
         ParameterError: The problem is not `boundable`, or a number is out of range.
@@ -57,13 +58,20 @@ def bounded_maximum(
     free = problem.bias == "free"
     if problem.outputs > 1:
         raise ParameterError(f"`problem` must have one output, got {problem.outputs}; bound its outputs one by one")
-    start = 0.0
+    if free and (nothing := unbounded(problem.X, rho)):
+        return nothing
+    best, start = None, 0.0
     if known is not None and len(known):
-        start = float(np.abs(np.asarray(rho) @ problem.features(known)).max())
-    return bounded_on_sphere(
+        known = known / problem.penalty_norms(known)[:, None]
+        values = np.abs(np.asarray(rho) @ problem.features(known))
+        best, start = known[values.argmax()], float(values.max())
+    found = bounded_on_sphere(
         problem.X if free else problem.Z, rho, target=target, max_cones=max_cones, centred=free, known=start,
         precision=precision, early=early, unit=problem.unit,
     )  # fmt: skip
+    if best is None or start <= found.value:
+        return found
+    return dataclasses.replace(found, value=start, unit=best, upper=max(start, found.upper))
 
 
 def boundable(problem: VariationProblem) -> bool:
@@ -100,6 +108,9 @@ def bounded_on_sphere(
         precision: Where the target cannot be proved: how close the bound must come to the best value.
         early: Stop soon after a point above the target was found.
         unit: What multiplies the bias, with `centred`.
+
+    Returns:
+        A Maximum of kind `"bound"`; its value is the best that was met above `known`, if any.
 
     Raises:
         ParameterError: More than seven dimensions, or a number out of range.

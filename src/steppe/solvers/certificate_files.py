@@ -30,22 +30,26 @@ def write_certificate(certificate: "Certificate", path: str | os.PathLike[str]) 
 
 def document(certificate: "Certificate") -> dict[str, Any]:
     """The certificate as plain values, in the order of the file."""
+    statements = _statements(certificate)
+    arrays = {name: None if array is None else array.tolist() for name, array in _arrays(certificate).items()}
+    theta = arrays.pop("theta")
     return {
         "format": FORMAT,
         "version": VERSION,
         "written_by": f"steppe {__version__}",
         "method": certificate.method,
         "work": certificate.work,
-        **_sealed(certificate),
+        "problem": statements["problem"],
+        "network": arrays,
+        "dual": {"theta": theta},
+        "claim": statements["claim"],
         "digest": certificate.digest,
     }
 
 
-def _sealed(certificate: "Certificate") -> dict[str, Any]:
-    """What the digest covers."""
-    solution, d = certificate.solution, certificate.solution.u.shape[1] - 1
-    outputs = _columns(certificate.theta)
-    beta = solution.beta if solution.beta is not None and len(solution.beta) else None
+def _statements(certificate: "Certificate") -> dict[str, Any]:
+    """Problem and claim: all that is no long array."""
+    c = 1 if certificate.theta.ndim == 1 else certificate.theta.shape[1]
     return {
         "problem": {
             "fit": certificate.fit.name,
@@ -54,19 +58,11 @@ def _sealed(certificate: "Certificate") -> dict[str, Any]:
             "skip": certificate.skip,
             "alpha": certificate.alpha,
             "samples": len(certificate.theta),
-            "inputs": d,
-            "outputs": outputs.shape[1],
+            "inputs": certificate.solution.u.shape[1] - 1,
+            "outputs": c,
             "input_center": certificate.columns[0].tolist(),
             "input_spread": certificate.columns[1].tolist(),
         },
-        "network": {
-            "w": solution.u[:, :d].tolist(),
-            "b": solution.u[:, d].tolist(),
-            "v": _columns(solution.v).tolist(),
-            "slope": _columns(beta)[:d].tolist() if beta is not None else None,
-            "constant": _columns(beta)[d].tolist() if beta is not None else None,
-        },
-        "dual": {"theta": outputs.tolist()},
         "claim": {
             "kind": certificate.kind,
             "primal": certificate.primal,
@@ -78,14 +74,36 @@ def _sealed(certificate: "Certificate") -> dict[str, Any]:
     }
 
 
+def _arrays(certificate: "Certificate") -> dict[str, np.ndarray | None]:
+    """The long arrays, as they stand in the file."""
+    solution, d = certificate.solution, certificate.solution.u.shape[1] - 1
+    beta = solution.beta if solution.beta is not None and len(solution.beta) else None
+    return {
+        "w": solution.u[:, :d],
+        "b": solution.u[:, d],
+        "v": _columns(solution.v),
+        "slope": None if beta is None else _columns(beta)[:d],
+        "constant": None if beta is None else _columns(beta)[d],
+        "theta": _columns(certificate.theta),
+    }
+
+
 def _columns(values: np.ndarray) -> np.ndarray:
     return values[:, None] if values.ndim == 1 else values
 
 
 def seal(certificate: "Certificate") -> str:
-    """SHA-256 of the canonical JSON of all numbers: it shows edits, it is no signature."""
-    canonical = json.dumps(_sealed(certificate), sort_keys=True, separators=(",", ":"), allow_nan=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    """SHA-256 of all numbers: it shows edits, it is no signature.
+
+    Of problem and claim as JSON with sorted keys and without spaces, then of w, b, v, slope, constant and theta as
+    little-endian float64, row by row.
+    """
+    canonical = json.dumps(_statements(certificate), sort_keys=True, separators=(",", ":"), allow_nan=True)
+    digest = hashlib.sha256(canonical.encode())
+    for array in _arrays(certificate).values():
+        if array is not None:
+            digest.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
+    return digest.hexdigest()
 
 
 def read_certificate(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -167,7 +185,7 @@ class _Reader:
         value = above.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
             self.refuse(f"`{name}` must be a finite number, got {str(value)[:40]}")
-        return float(value or 0.0)
+        return float(value)  # type: ignore[arg-type]  # refused above, if it is none
 
     def count(self, above: dict[str, Any], name: str, *, least: int = 1) -> int:
         value = above.get(name)

@@ -54,7 +54,7 @@ def certified_output(
     maximum = scales.maximum(_maximum(small, solution, tol, seed, proof or Proof()))
     outward = scales.solution(solution)
     certificate = certify(problem, outward, maximum, method=method)
-    converged = certificate.relative_gap <= tol
+    converged = bool(certificate.relative_gap <= tol)
     return Certified(outward, certificate, maximum, history, converged, reason, iterations)
 
 

@@ -53,6 +53,7 @@ class Climber:
         margins = self.Z @ u
         face = self._nearest(np.flatnonzero(self.concave & (np.abs(margins) <= _ZERO * self.sizes)), margins)
         pushed: tuple[int, bool] | None = None
+        best, top = u, self.value(u)
         for _ in range(self.max_steps):
             if self.free and not face:
                 u = self.best_bias(u[: self.p])
@@ -68,6 +69,9 @@ class Climber:
                 moved = self._walk(u, tangent, margins, near, face)
                 if moved is not None:
                     u, margins, hit = moved
+                    # Where many data points meet, the face may be left on a wrong side: the best point is kept.
+                    reached = float(self.rho @ np.maximum(margins, 0.0))
+                    best, top = (u, reached) if reached > top else (best, top)
                     pushed = None
                     if hit is not None and len(face) < self.D - 1:
                         face.append(hit)
@@ -76,7 +80,7 @@ class Climber:
             if pushed is None:
                 break
             face.remove(pushed[0])
-        return u
+        return best
 
     def _nearest(self, candidates: Indices, margins: Array) -> list[int]:
         """At most D − 1 independent rows of the candidates."""

@@ -21,7 +21,7 @@ from .master import free_part_refitted, optimal_in_cones, optimal_sizes
 from .maximum import Maximum
 from .merging import merged
 from .neuron_set import Array, ConeData, NeuronSet, empty_set
-from .oracle import FULL, QUICK, WIDE, Effort, local_maxima_of
+from .oracle import FULL, QUICK, WIDE, Effort, distinct, local_maxima_of
 from .polishing import polished, slid
 from .problem import VariationProblem
 from .rigorous import Proof, prove
@@ -65,12 +65,15 @@ class _Search:
         return Maximum(value, unit, value, "heuristic", units, effort.starts, "local search from random starts")
 
     def take(self, maximum: Maximum, rho: Array) -> None:
-        """Make the neurons that a proof found the ones to add next."""
+        """Add the neurons that a proof found to those to add next."""
         units = self.coordinates.inward(maximum.units)
         signs = np.sign(rho @ np.maximum(self.data.Z @ units.T, 0.0))
         climbers = {sign: Climber(self.data.Z, sign * rho, self.data.penalised) for sign in (-1.0, 1.0)}
-        self.found = np.array([climbers[sign].climb(u) for u, sign in zip(units, signs, strict=True) if sign])
-        self.values = rho @ np.maximum(self.data.Z @ self.found.T, 0.0)
+        climbed = [climbers[sign].climb(u) for u, sign in zip(units, signs, strict=True) if sign]
+        self.found = np.concatenate([self.found, np.reshape(climbed, (-1, self.data.Z.shape[1]))])
+        values = rho @ np.maximum(self.data.Z @ self.found.T, 0.0)
+        kept = distinct(self.found, values, limit=_CLIMBS, cosine=1 - 1e-12)
+        self.found, self.values = self.found[kept], values[kept]
 
     def rho(self) -> Array:
         """The projected direction of descent in the outputs."""
@@ -79,22 +82,32 @@ class _Search:
     def relative_gap(self, rho: Array, value: float) -> float:
         """The gap if M(ρ) were `value`, relative to P; a P that is nothing but rounding counts as zero."""
         self.primal = self.neurons.objective(self.data)
+        if self.negligible():
+            return 0.0
         gap = self.primal - self.problem.dual_value(self.problem.dual_point(rho, value))
-        if gap < -1e-9 * self.primal:
-            return np.inf  # a dual value above the primal one proves that M(ρ) is larger
-        gap = max(0.0, gap)
-        noise = 1e-28 * float(self.data.weights @ np.square(self.data.y))
-        return gap / self.primal if self.primal > noise else 0.0
+        # A dual value above the primal one proves that M(ρ) is larger.
+        return max(0.0, gap) / self.primal if gap >= -1e-9 * self.primal else np.inf
 
-    def improve(self) -> bool:
-        """One round on the neurons found; False if the objective did not fall."""
+    def negligible(self) -> bool:
+        """Whether P is nothing but rounding."""
+        return self.primal <= 1e-27 * float(self.data.weights @ np.square(self.data.y))
+
+    def improve(self, *, careful: bool = False) -> bool:
+        """One round on the neurons found; False if the objective did not fall.
+
+        `careful` keeps every new neuron up to the cone program: beside one that is almost the same the sizes of fixed
+        neurons do not tell them apart in floating point.
+        """
         data = self.data
         new = np.flatnonzero(np.abs(self.values) > data.alpha * (1 + 1e-10))
         before = self.neurons.objective(data)
         typical = data.sizes(self.neurons.u).mean() if len(self.neurons) else 1.0
-        joined = self.neurons.joined(self.found[new] * (1e-6 * typical), np.sign(self.values[new]))
-        sized = merged(data, optimal_sizes(data, joined))
-        if sized.u.size < len(data.Z):  # with more unknowns than samples there is nothing smooth to follow
+        small = (1e-4 if careful else 1e-6) * typical
+        joined = self.neurons.joined(self.found[new] * small, np.sign(self.values[new]))
+        sized = merged(data, joined if careful else optimal_sizes(data, joined))
+        if not careful and sized.u.size < len(
+            data.Z
+        ):  # with more unknowns than samples there is nothing smooth to follow
             sized = merged(data, slid(data, sized))
         # Far from the optimum the next neurons matter more than the last digits of these.
         moved = optimal_in_cones(data, sized, self.rng, tol=1e-10 if self.gap <= _CLOSE else 1e-5)
@@ -180,33 +193,36 @@ def _rounds(search: _Search, tol: float, max_iter: int, pace: Pace, proof: Proof
         maximum, stage = search.look(replace(effort, climbs=climbs, starts=starts)), "local"
         if search.gap <= tol and not effort.exact:
             maximum = search.look(FULL)
-        if search.gap <= tol:
-            proved = prove(search.problem, search.rho(), maximum, tol, proof)
-            maximum, stage = (search.look(WIDE), "wide") if proved.kind == "heuristic" else (proved, proved.kind)
-            if proved.kind == "heuristic" and search.gap <= tol:
+        if search.negligible():
+            # ρ is rounding and says nothing; zero is a lower bound of P.
+            search.note("interpolated")
+            return replace(maximum, upper=np.inf, kind="bound"), True, "the data are interpolated up to rounding"
+        if search.gap <= tol or stalled:
+            maximum, stage = _proved(search, maximum, tol, proof)
+            if search.gap <= tol:
                 search.note(stage)
-                return replace(maximum, reason=proved.reason), True, proved.reason
-            if proved.kind != "heuristic" and not _pays(search, proved, tol):
-                search.note(stage)
-                return proved, True, proved.reason
-            if proved.kind != "heuristic":
-                search.take(proved, search.rho())
+                return maximum, True, maximum.reason
         search.note(stage)
         reason = pace.over or ("rounds ran out; raise `max_iter`" if len(search.history) >= max_iter else "")
         if not reason and stalled >= _STALLS:
             reason = f"no further decrease in floating point; the gap is {search.gap:.1e}"
         if reason:
             return maximum, False, reason
-        stalled = 0 if search.improve() else stalled + 1
+        stalled = 0 if search.improve(careful=stalled > 0) else stalled + 1
         pace.advance(1, f"gap {search.gap:.1e}, {len(search.neurons)} neurons")
 
 
-def _pays(search: _Search, maximum: Maximum, tol: float) -> bool:
-    """Whether the proof met neurons that leave a gap above `tol`."""
-    if maximum.kind == "heuristic" or len(maximum.units) == 0:
-        return False
+def _proved(search: _Search, maximum: Maximum, tol: float, proof: Proof) -> tuple[Maximum, str]:
+    """The proof where there is one, else a wide search. Neurons that it meets and that pay are the next to be added.
+
+    `search.gap` becomes the gap of the largest value met: a bound above it that could not be made tighter is no reason
+    to go on.
+    """
     rho = search.rho()
-    gap = search.relative_gap(rho, maximum.value)
-    if gap > tol:
-        search.gap = gap
-    return gap > tol
+    proved = prove(search.problem, rho, maximum, tol, proof)
+    if proved.kind == "heuristic":
+        return replace(search.look(WIDE), reason=proved.reason), "wide"
+    search.gap = search.relative_gap(rho, max(proved.value, maximum.value))
+    if search.gap > tol:
+        search.take(proved, rho)
+    return proved, proved.kind

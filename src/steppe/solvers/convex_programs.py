@@ -14,8 +14,8 @@ from steppe.core import ParameterError
 
 from .certified import Certified
 from .certified_output import certified_output
-from .convex_programs_admm import solve_by_admm
-from .convex_programs_cone import ProgramAnswer, solve_cones
+from .convex_programs_admm import sampled_program_by_admm
+from .convex_programs_cone import ProgramAnswer, sampled_program
 from .convex_programs_gated import split_gates
 from .convex_programs_patterns import activation_patterns
 from .scales import rescaled
@@ -32,6 +32,7 @@ PATTERNS = 100
 _MOST_ENTRIES = 20_000_000  # numbers in the constraints of one interior point program
 _MOST_SAMPLES = 4000  # rows of ADMM's eigendecomposition
 _NEGLIGIBLE = 1e-8  # blocks below this share of the penalty are rounding of the interior point
+_ALIKE = 1e-6  # predictions of a problem of ordinary scale that differ by less are the same
 
 
 def solve_sampled_convex(
@@ -67,7 +68,7 @@ def solve_sampled_convex(
     """
     small, scales = rescaled(problem)
     masks = _masks(small, patterns, seed, start)
-    answer = solve_cones(small, masks, max_iter=max_iter)
+    answer = sampled_program(small, masks, max_iter=max_iter)
     _tick(pace, answer)
     return certified_output(
         problem, small, scales, recovered(small, answer), method="sampled-convex", tol=tol, seed=seed, proof=proof,
@@ -114,7 +115,7 @@ def solve_admm(
         )
     small, scales = rescaled(problem)
     masks = _masks(small, patterns, seed, start)
-    answer = solve_by_admm(small, masks, tol=accuracy, max_iter=max_iter, pace=pace)
+    answer = sampled_program_by_admm(small, masks, tol=accuracy, max_iter=max_iter, pace=pace)
     return certified_output(
         problem, small, scales, recovered(small, answer), method="admm", tol=tol, seed=seed, proof=proof,
         **_words(answer, masks, scales.targets**2),
@@ -161,7 +162,7 @@ def solve_gated(
         )
     small, scales = rescaled(problem)
     masks = _masks(small, patterns, seed, start)
-    answer = split_gates(small, masks, gates := solve_cones(small, masks, cones=False, max_iter=max_iter))
+    answer = split_gates(small, masks, gates := sampled_program(small, masks, cones=False, max_iter=max_iter))
     _tick(pace, answer)
     words = _words(answer, masks, unit := scales.targets**2)
     words["history"][0]["program"] = unit * gates.value
@@ -179,14 +180,17 @@ def recovered(problem: "VariationProblem", answer: ProgramAnswer) -> Solution:
     """The network of a program's blocks: neuron v_p/‖v_p‖ of size ‖v_p‖, and −‖w_p‖ for w_p.
 
     Blocks inside their cones keep the predictions, and so the objective. A block of negligible size is left out; what
-    it added to the free columns goes there. No neurons at all are preferred where they are as good.
+    it added to the free columns goes there. Where all neurons together do nothing, none are returned.
     """
     blocks = np.concatenate([answer.positive, answer.negative])
     signs = np.repeat([1.0, -1.0], [len(answer.positive), len(answer.negative)])
     sizes = problem.penalty_norms(blocks)
     kept = sizes > _NEGLIGIBLE * max(float(sizes.sum()), 1e-300)
     solution = Solution(blocks[kept] / sizes[kept, None], signs[kept] * sizes[kept], answer.beta)
-    candidates = [Solution(blocks[:0], signs[:0], answer.beta), solution]
+    candidates = [solution]
+    nothing = Solution(blocks[:0], signs[:0], answer.beta)
+    if np.abs(answer.predictions - problem.evaluate(nothing)).max() <= _ALIKE * max(1.0, np.abs(problem.y).max()):
+        candidates.insert(0, nothing)
     if answer.beta is not None:
         root = np.sqrt(problem.weights)
         for candidate in list(candidates):

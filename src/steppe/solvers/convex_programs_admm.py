@@ -71,7 +71,7 @@ class _System:
         return cho_solve(self.block, u.reshape(-1, u.shape[-1]).T).T.reshape(u.shape)
 
 
-def solve_by_admm(
+def sampled_program_by_admm(
     problem: "VariationProblem",
     masks: Bool[np.ndarray, "n P"],
     *,
@@ -80,7 +80,7 @@ def solve_by_admm(
     penalty: float | None = None,
     pace: "Pace | None" = None,
 ) -> ProgramAnswer:
-    """The sampled convex program of `solve_cones` by the alternating direction method of multipliers.
+    """The sampled convex program of `sampled_program` by the alternating direction method of multipliers.
 
     Args:
         problem: The problem, squared fit and one output.

@@ -40,7 +40,7 @@ class ProgramAnswer:
     reason: str = "solved by the interior point"
 
 
-def solve_cones(
+def sampled_program(
     problem: "VariationProblem",
     masks: Bool[np.ndarray, "n P"],
     *,

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from steppe.core import ParameterError
 
 from .enumeration_numpy import enumerate_arcs
-from .homogeneous import Found, Homogeneous, answer, kernels, rank_of, reduced, threads
+from .homogeneous import Found, Homogeneous, answer, kernels, rank_of, reduced, threads, unbounded
 from .maximum import Maximum
 from .problem import VariationProblem
 
@@ -29,7 +29,8 @@ def exact_maximum(problem: VariationProblem, rho: Float[np.ndarray, " n"], *, ta
         target: Neurons above it are handed back in `units`; all that were met if None.
 
     Returns:
-        A Maximum of kind `"exact"`; `upper` exceeds `value` by the rounding that it is charged.
+        A Maximum of kind `"exact"`; `upper` exceeds `value` by the rounding that it is charged. Where the bias is free
+        and ρ is nothing but rounding noise, M = ∞: kind `"bound"`, `upper` infinite.
 
     Raises:
         ParameterError: The problem is not `enumerable`.
@@ -38,6 +39,8 @@ def exact_maximum(problem: VariationProblem, rho: Float[np.ndarray, " n"], *, ta
     """
     free = problem.bias == "free"
     rows = problem.X if free else problem.Z
+    if free and (nothing := unbounded(rows, rho)):
+        return nothing
     return maximum_on_sphere(rows, rho, centred=free, target=target, unit=problem.unit)
 
 

@@ -1,13 +1,17 @@
 """From a table to a certified network: equal rows taken together, solved, the certificate put back on all rows."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
 
+from steppe.core import ComputationError
+
 from .certificate import Certificate, certify
 from .certified import Certified
 from .fits import FitName
+from .maximum import Maximum
 from .path import solve_path
 from .problem import Bias, VariationProblem
 from .rigorous import Proof
@@ -16,7 +20,7 @@ from .solve import alpha_max, solve
 from .tables import Merged
 
 Rows = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n *c"], Float[np.ndarray, " n"] | None]
-_NOISE = 1e-13  # correlations below this share of the largest possible are rounding
+_NOISE = 1e-12  # residuals below this share of the largest target are rounding
 
 
 @dataclass(frozen=True)
@@ -120,10 +124,45 @@ def largest_alpha(options: FitOptions, table: Merged) -> float:
         DataError: Logistic fit with a free affine part on labels that it separates.
     """
     problem = options.problem(table, 1.0)
-    found = float(alpha_max(problem, seed=options.seed))
-    reach = np.linalg.norm(problem.X / (size := max(float(np.abs(problem.X).max()), 1e-300)), axis=1) * size
-    scale = float(np.abs(problem.y).max()) * (float(reach.max()) + (problem.bias == "penalized"))
-    return found if found > _NOISE * scale else 0.0
+    return 0.0 if free_fit(problem) is not None else float(alpha_max(problem, seed=options.seed))
+
+
+def free_fit(problem: VariationProblem) -> Solution | None:
+    """The free part alone, if it fits the targets up to rounding (constant targets, fewer samples than columns).
+
+    What is left then is noise, in which no search has anything to find.
+
+    Args:
+        problem: Any problem.
+    """
+    if problem.fit.name == "logistic":
+        return None
+    beta = problem.affine_start() if problem.skip else None
+    alone = Solution(np.zeros((0, problem.d + 1)), np.zeros((0, *problem.y.shape[1:])), beta)
+    left = float(np.abs(problem.y - problem.evaluate(alone)).max())
+    return alone if left <= _NOISE * float(np.abs(problem.y).max()) else None
+
+
+def _without_neurons(problem: VariationProblem, alone: Solution) -> Certified:
+    """The free part as an answer; θ = 0 certifies it, whose M is zero exactly."""
+    unit = np.eye(1, problem.d + 1)
+    maximum = Maximum(0.0, unit[0], math.inf, "exact", unit[:0], reason="the free part fits the targets up to rounding")
+    certificate = certify(problem, alone, maximum, method="free-part")
+    return Certified(alone, certificate, maximum, converged=True, reason=maximum.reason, iterations=1)
+
+
+def _solved(options: FitOptions, problem: VariationProblem) -> Certified:
+    alone = free_fit(problem)
+    if alone is not None:
+        return _without_neurons(problem, alone)
+    return solve(
+        problem,
+        tol=options.tol,
+        max_iter=options.max_iter,
+        seed=options.seed,
+        budget=options.budget,
+        proof=options.proof,
+    )
 
 
 def chosen_alpha(alpha: float | None, ratio: float, limit: float) -> float:
@@ -155,15 +194,7 @@ def fit_rows(
         alpha: Weight of the penalty.
         limit: alpha_max.
     """
-    problem = options.problem(table, alpha)
-    certified = solve(
-        problem,
-        tol=options.tol,
-        max_iter=options.max_iter,
-        seed=options.seed,
-        budget=options.budget,
-        proof=options.proof,
-    )
+    certified = _solved(options, options.problem(table, alpha))
     return _fitted(options, certified, rows, alpha, limit)
 
 
@@ -206,6 +237,9 @@ def path_outputs(
 
 def _solved_path(options: FitOptions, table: Merged, alphas: Float[np.ndarray, " r"]) -> list[Certified]:
     problem = options.problem(table, float(alphas[0]))
+    alone = free_fit(problem)
+    if alone is not None:
+        return [_without_neurons(problem.with_alpha(float(alpha)), alone) for alpha in alphas]
     budget = None if options.budget is None else options.budget / len(alphas)
     return solve_path(
         problem,
@@ -226,10 +260,15 @@ def _fitted(options: FitOptions, certified: Certified, rows: Rows, alpha: float,
     """
     stated = options.on(*rows, alpha)
     method = certified.certificate.method
+    try:
+        certificate = certify(stated, certified.solution, certified.maximum, method=method)
+    except ComputationError:  # at a tiny alpha the order of a sum decides; no proof then, but an answer
+        weaker = replace(certified.maximum, kind="heuristic")
+        certificate = certify(stated, certified.solution, weaker, method=method)
     return Fitted(
         stated,
         certified.solution,
-        certify(stated, certified.solution, certified.maximum, method=method),
+        certificate,
         limit,
         max(1, certified.iterations),
         certified.converged,

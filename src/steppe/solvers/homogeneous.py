@@ -145,13 +145,29 @@ def _centred(rows: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n D"]:
 
 
 def _demand_orthogonal(rows: Float[np.ndarray, "n D"], rho: Float[np.ndarray, " n"]) -> None:
-    total = float(np.abs(rho).sum())
-    left = max(abs(float(rho.sum())), float(np.abs(rho @ rows).max(initial=0.0)))
-    if left > _ORTHOGONAL * total:
+    left = _left_over(rows, rho)
+    if left > _ORTHOGONAL:
         raise DataError(
-            f"`rho` must be orthogonal to [X, 1] where the bias is free, got a relative product of {left / total:.1e}; "
+            f"`rho` must be orthogonal to [X, 1] where the bias is free, got a relative product of {left:.1e}; "
             "project it first (VariationProblem.rho does)"
         )
+
+
+def _left_over(rows: Float[np.ndarray, "n D"], rho: Float[np.ndarray, " n"]) -> float:
+    """Largest entry of [X, 1]'ρ, in units of Σ |ρ|; rows of entries of at most one."""
+    total = float(np.abs(rho).sum())
+    left = max(abs(float(rho.sum())), float(np.abs(rho @ rows).max(initial=0.0)))
+    return left / total if total > 0 else 0.0
+
+
+def unbounded(X: Float[np.ndarray, "n d"], rho: Float[np.ndarray, " n"]) -> Maximum | None:
+    """M = ∞ where ρ with a free bias is not orthogonal to [X, 1], as rounding noise is not; None where it is."""
+    largest, weight = (float(np.abs(array).max(initial=0.0)) for array in (X, rho))
+    if not 0 < weight < np.inf or _left_over(X / (largest or 1.0), rho / weight) <= _ORTHOGONAL:
+        return None
+    width = X.shape[1] + 1
+    reason = "rho is not orthogonal to [X, 1]: ever larger biases have ever larger values"
+    return Maximum(0.0, np.eye(1, width)[0], np.inf, "bound", np.zeros((0, width)), 0, reason)
 
 
 def _turned(rows: Float[np.ndarray, "n D"]) -> tuple[Float[np.ndarray, "n r"], Float[np.ndarray, "D r"], float]:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 from scipy.optimize import nnls
 
 from .cone_program import ConeProgram
@@ -14,7 +14,7 @@ _ROWS = 400_000  # rows of all neurons together up to which no row is left out a
 
 
 def optimal_in_cones(
-    data: ConeData, neurons: NeuronSet, rng: np.random.Generator, *, tol: float = 1e-10, newton: int = 6
+    data: ConeData, neurons: NeuronSet, rng: np.random.Generator, *, tol: float = 1e-10, newton: int = 12
 ) -> NeuronSet:
     """The best network whose neurons stay in the closed activation cones they are in.
 
@@ -25,25 +25,34 @@ def optimal_in_cones(
     active = _patterns(data, neurons.u, rng)
     f = neurons.outputs(data)
     value = neurons.objective(data, f)
-    exact = data.fit.name == "squared"
-    for _ in range(1 if exact else newton):
-        candidate = _cone_step(data, neurons, active, f, tol)
-        step, accepted = 1.0, False
-        while step > 1e-3:
-            tried = blend(neurons, candidate, step)
-            reached = tried.outputs(data)
-            objective = tried.objective(data, reached)
-            if objective < value:
-                accepted = True
-                break
-            step *= 0.5
-        if not accepted:
+    if data.fit.name == "squared":
+        candidate = _cone_step(data, neurons, active, data.curvatures(f), f, tol)
+        return candidate if candidate.objective(data) < value else neurons
+    majorant = False
+    for _ in range(newton):
+        curvature = data.curvatures(f, majorant=majorant)
+        candidate = _cone_step(data, neurons, active, curvature, f, tol)
+        tried = _descent(data, neurons, candidate, value)
+        reached = value if tried is None else tried.objective(data)
+        # Newton where it goes well; else a parabola above the loss, whose minimiser always lies lower.
+        if tried is not None:
+            neurons, f = tried, tried.outputs(data)
+        if value - reached <= 1e-13 * abs(value) and majorant:
             break
-        decrease = value - objective
-        neurons, f, value = tried, reached, objective
-        if decrease <= 1e-13 * abs(value):
-            break
+        majorant = value - reached <= 1e-3 * abs(value) and not majorant
+        value = reached
     return neurons
+
+
+def _descent(data: ConeData, first: NeuronSet, second: NeuronSet, value: float) -> NeuronSet | None:
+    """The longest of the steps 1, 1/2, 1/4, … from one set to the other that lowers the objective, if any."""
+    step = 1.0
+    while step > 1e-3:
+        tried = blend(first, second, step)
+        if tried.objective(data) < value:
+            return tried
+        step *= 0.5
+    return None
 
 
 def _patterns(data: ConeData, u: Array, rng: np.random.Generator) -> Mask:
@@ -56,11 +65,10 @@ def _patterns(data: ConeData, u: Array, rng: np.random.Generator) -> Mask:
     return np.where(near, nudge > 0, margins > 0)
 
 
-def _cone_step(data: ConeData, neurons: NeuronSet, active: Mask, f: Array, tol: float) -> NeuronSet:
+def _cone_step(data: ConeData, neurons: NeuronSet, active: Mask, curvature: Array, f: Array, tol: float) -> NeuronSet:
     """Minimiser of the quadratic model of the loss at f over the cones; rows are added until none is violated."""
     n, D = data.Z.shape
     K = len(neurons)
-    curvature = data.curvatures(f)
     columns = np.concatenate([(neurons.sign[k] * active[:, k])[:, None] * data.Z for k in range(K)] + [data.Q], axis=1)
     weighted = columns * np.sqrt(curvature)[:, None]
     quadratic = weighted.T @ weighted
@@ -105,7 +113,7 @@ def free_part_refitted(data: ConeData, neurons: NeuronSet) -> NeuronSet:
         hessian = (data.Q * curvature[:, None]).T @ data.Q
         hessian[np.diag_indices_from(hessian)] += 1e-12 * hessian.trace()
         gradient = data.Q.T @ data.rho(f)
-        step = np.linalg.solve(hessian, gradient)
+        step = np.asarray(np.linalg.lstsq(hessian, gradient, rcond=1e-13)[0])
         scale, improved = 1.0, False
         while scale > 1e-6 and not improved:
             tried = replace(neurons, beta=neurons.beta + scale * step)
@@ -133,6 +141,7 @@ def optimal_sizes(data: ConeData, neurons: NeuronSet) -> NeuronSet:
     weighted = columns * curvature[:, None]
     gram, target = columns.T @ weighted, data.rho(f) + curvature * f
     linear = columns.T @ target - data.alpha * norms
+    whole = np.diag(gram).copy()
     if data.affine:
         cross = data.Q.T @ weighted
         free = cholesky((data.Q * curvature[:, None]).T @ data.Q, lower=True)
@@ -140,20 +149,26 @@ def optimal_sizes(data: ConeData, neurons: NeuronSet) -> NeuronSet:
         half = solve_triangular(free, cross, lower=True)
         gram = gram - half.T @ half
         linear = linear - cross.T @ cho_solve((free, True), base)
-    scale = 1 / np.sqrt(np.maximum(np.diag(gram), 1e-300))
-    scaled = gram * scale[:, None] * scale[None, :]
-    scaled[np.diag_indices_from(scaled)] += 1e-11
-    root = cholesky(scaled, lower=False)
-    sizes = nnls(root, solve_triangular(root, linear * scale, trans="T"))[0] * scale
+    sizes = _nonnegative(gram, linear, whole)
     beta = cho_solve((free, True), base - cross @ sizes) if data.affine else neurons.beta
     kept = sizes > 1e-12 * sizes.max(initial=0.0)
     candidate = NeuronSet(neurons.u * sizes[:, None], neurons.sign, beta)
     if data.fit.name == "squared":
         return candidate.keep(kept)
-    value, step = neurons.objective(data, f), 1.0
-    while step > 1e-3:
-        tried = blend(neurons, candidate, step)
-        if tried.objective(data) < value:
-            return tried.keep(kept) if step == 1.0 else tried
-        step *= 0.5
-    return neurons
+    tried = _descent(data, neurons, candidate, neurons.objective(data, f))
+    return neurons if tried is None else tried.keep(data.sizes(tried.u) > 0)
+
+
+def _nonnegative(gram: Array, linear: Array, whole: Array) -> Array:
+    """Minimiser of ½ c'G c − l'c over c ≥ 0; `whole` is the diagonal of G before the free part was taken out of it."""
+    # A neuron that is affine on the data leaves only rounding behind.
+    scale = 1 / np.sqrt(np.maximum(np.diag(gram), 1e-12 * whole + 1e-300))
+    scaled = gram * scale[:, None] * scale[None, :]
+    for ridge in (1e-11, 1e-8, 1e-5, 1e-2, 1.0):
+        shifted = scaled + ridge * np.eye(len(scaled))
+        try:
+            root = cholesky(shifted, lower=False)
+            return np.asarray(nnls(root, solve_triangular(root, linear * scale, trans="T"))[0] * scale)
+        except (LinAlgError, RuntimeError):  # not positive; or nnls ran out of iterations
+            continue
+    return np.zeros(len(gram))

@@ -31,6 +31,7 @@ MAX_ITER = 60
 _WIDTH = 120  # neurons of the first network
 _ROUGH = 150  # steps of its training
 _NEW = 25  # neurons added per round
+_EQUAL = 1e-9  # neurons whose cosine is closer to one than this are one neuron
 _SHARPEST = 2e-4  # smallest width of the smoothed kinks, relative to the preactivations
 _STALLS = 6  # rounds without decrease after which nothing more is to be expected
 
@@ -116,7 +117,10 @@ def multi_output_alpha_max(problem: VariationProblem, *, seed: int = 0) -> Estim
         An Estimate of kind `"none"`: the best of many starts; the truth may be larger.
     """
     affine = Solution(np.zeros((0, problem.d + 1)), np.zeros((0, *problem.y.shape[1:])), problem.affine_start())
+    small, _ = rescaled(problem)
     rho = problem.rho(problem.evaluate(affine))
+    if not multi_data(small).targets.any():  # then ρ is rounding
+        rho = np.zeros_like(rho)
     found = multi_output_maximum(problem, rho, affine, seed)
     return Estimate(
         value=found.value,
@@ -184,6 +188,7 @@ class _Search:
     def resize(self) -> None:
         """The best sizes of the neurons; those that are not needed are dropped."""
         data = self.data
+        self.join()
         features, n = data.features(self.u), len(data.Z)
         if not features.any() or not data.targets.any():
             self.keep(np.zeros(len(self.u), dtype=bool))
@@ -195,6 +200,18 @@ class _Search:
                 self.v = fit.weights
             self.keep(row_norms(self.v) > 0)
         self.primal = self.objective()
+
+    def join(self) -> None:
+        """Put neurons of one direction together: exact for equal ones, and the next sizes repair the rest."""
+        if len(self.u) == 0:
+            return
+        unit = self.u / np.maximum(np.linalg.norm(self.u, axis=1), 1e-300)[:, None]
+        first = np.argmax(unit @ unit.T > 1 - _EQUAL, axis=1)
+        if (first != np.arange(len(first))).any():
+            sums = np.zeros_like(self.v)
+            np.add.at(sums, first, self.v)
+            self.v = sums
+            self.keep(np.bincount(first, minlength=len(first)) > 0)
 
     def keep(self, mask: np.ndarray) -> None:
         """Drop the other neurons."""

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from .problem import VariationProblem
 from .solution import Solution, row_norms
 
+_ROUNDING = 1e-13
 _RANK = 1e-12  # free columns whose size is below this share of the largest add nothing to the span
 
 
@@ -40,8 +41,10 @@ class MultiData:
 
     @cached_property
     def targets(self) -> Float[np.ndarray, "n c"]:
-        """B √s Y."""
-        return self.without_free(self.root * self.Y)
+        """B √s Y; zero where only rounding is left of it."""
+        whole = self.root * self.Y
+        targets = self.without_free(whole)
+        return targets if np.linalg.norm(targets) > _ROUNDING * np.linalg.norm(whole) else np.zeros_like(targets)
 
     def without_free(self, a: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
         """B a; twice against rounding."""
@@ -102,16 +105,14 @@ def multi_data(problem: VariationProblem) -> MultiData:
     free_bias = problem.bias == "free"
     moved = problem.X - center
     rows = moved if free_bias else problem.Z
-    size = float(np.sqrt((root**2 * rows[:, : problem.d] ** 2).sum() / problem.d)) or 1.0
+    size = float(np.sqrt((root**2 * rows**2).sum() / rows.shape[1])) or 1.0
     Z = np.column_stack([moved / size, -np.ones(problem.n)]) if free_bias else problem.Z / size
     free = np.zeros((problem.n, 0))
     if problem.skip:
         left, sizes, _ = np.linalg.svd(root * np.column_stack([moved / size, np.ones(problem.n)]), full_matrices=False)
         free = left[:, sizes > _RANK * sizes[0]]
     plain = MultiData(Z, targets, root, problem.alpha, Z.shape[1] - free_bias, free, center, size, 1.0)
-    height = float(np.linalg.norm(plain.targets))
-    # What is left of the targets by rounding is not a scale.
-    height = height if height > 1e-13 * float(np.linalg.norm(root * targets)) else 1.0
+    height = float(np.linalg.norm(plain.targets)) or 1.0
     if not free_bias:
         center = np.zeros(problem.d)
     alpha = problem.alpha / size / height

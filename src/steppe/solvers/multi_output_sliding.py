@@ -26,7 +26,7 @@ def slide(
     width: float,
     updates: int,
     steps: int,
-) -> tuple[Float[np.ndarray, "m D"], Float[np.ndarray, "m c"], Gates]:
+) -> tuple[Float[np.ndarray, "m D"], Float[np.ndarray, "m c"], Float[np.ndarray, "n m"]]:
     """Neurons, sizes and gates after `updates` times `steps` steps; neurons of size zero are left out.
 
     The objective with weight decay on balanced weights, α/2 Σ (‖w_k‖² + ‖v_k‖²), is minimised; O(n k (D + c)) a step.

@@ -51,16 +51,21 @@ class ConeData:
         """−s l'(f): the descent direction of the loss in the outputs, not projected."""
         return np.asarray(-self.weights * self.fit.gradient(f, self.y))
 
-    def curvatures(self, f: Array) -> Array:
-        """S l''(f), or an upper bound of it for a loss whose second derivative is not known here."""
+    def curvatures(self, f: Array, *, majorant: bool = False) -> Array:
+        """Second derivatives s l''(f), kept above zero; or curvatures of parabolas that touch the loss from above."""
         name = self.fit.name
         if name == "logistic":
+            if majorant:
+                size = np.maximum(np.abs(f), 1e-8)
+                return np.asarray(self.weights * np.tanh(size / 2) / (2 * size))
             z = np.exp(-np.abs(f))
-            return np.asarray(self.weights * z / np.square(1 + z))
+            return np.asarray(self.weights * np.maximum(z / np.square(1 + z), 1e-6))
         if name == "huber":
+            delta, size = self.fit.parameters["delta"], np.abs(f - self.y)
+            if majorant:
+                return np.asarray(self.weights * np.minimum(1.0, delta / np.maximum(size, 1e-300)))
             # A generalised Newton step needs some curvature where the loss is linear.
-            inside = np.abs(f - self.y) <= self.fit.parameters["delta"]
-            return np.asarray(self.weights * np.where(inside, 1.0, 1e-3))
+            return np.asarray(self.weights * np.where(size <= delta, 1.0, 1e-3))
         return np.asarray(self.weights * self.fit.curvature)
 
 

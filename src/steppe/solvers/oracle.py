@@ -37,6 +37,7 @@ class Effort:
 QUICK, FULL, WIDE = Effort(128, 20, 20, exact=False), Effort(256, 25, 30), Effort(4096, 25, 60)
 _SAMPLE = 4096  # rows used in the first batched ascent at most
 _WORK = 2_000_000  # starts times rows of the first ascent at most, for each kind of start
+_CLIMBS_ON_LINE = 40
 _BLOCK = 1 << 18  # entries of a block of hidden values
 
 
@@ -125,6 +126,8 @@ def local_maxima_of(
         effort: How many starts, steps and climbs.
     """
     effort = (effort or FULL).within(*Z.shape)
+    if penalised == 1 and Z.shape[1] == 2:
+        return _on_the_line(Z, rho)
     U = starting_points(Z, penalised, rng, gaussian=effort.starts, planes=effort.starts // 2)
     if known is not None and len(known):
         base = normalised(known, penalised)
@@ -139,6 +142,21 @@ def local_maxima_of(
     reached = rho @ np.maximum(Z @ found.T, 0.0)
     picks = distinct(found, reached, limit=effort.climbs, cosine=1 - 1e-12)
     return _with_known(Z, rho, found[picks], reached[picks], known, penalised)
+
+
+def _on_the_line(Z: Array, rho: Array) -> tuple[Array, Array]:
+    """One input and free bias: g is piecewise linear in the bias, and the same for both directions."""
+    knots = np.unique(-Z[:, 0] / Z[:, 1])
+    order = np.argsort(Z[:, 0], kind="stable")[::-1]
+    x, r = Z[order, 0], rho[order]
+    # Σ_{x_i > t} ρ_i (x_i − t) by running sums, t in units of the inputs.
+    at = np.searchsorted(-x, knots * Z[0, 1], side="left")
+    mass, moment = (np.concatenate([[0.0], np.cumsum(part)]) for part in (r, r * x))
+    values = moment[at] + knots * Z[0, 1] * mass[at]
+    size = np.concatenate([[0.0], np.abs(values), [0.0]])
+    peaks = np.flatnonzero((size[1:-1] >= size[:-2]) & (size[1:-1] >= size[2:]))
+    peaks = peaks[np.argsort(-np.abs(values[peaks]))][:_CLIMBS_ON_LINE]
+    return np.column_stack([np.ones(len(peaks)), knots[peaks]]), values[peaks]
 
 
 def _with_known(

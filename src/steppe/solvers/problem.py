@@ -187,11 +187,11 @@ class VariationProblem:
         """Σ_i s_i l(y_i, f_i)."""
         return float((self._spread * self.fit.values(f, self.y)).sum())
 
-    def primal(self, solution: Solution) -> float:
-        """P of a solution whose neurons may have any penalty norm."""
+    def primal(self, solution: Solution, *, outputs: Float[np.ndarray, "n *c"] | None = None) -> float:
+        """P of a solution whose neurons may have any penalty norm; `outputs` if they were evaluated before."""
         sizes = np.abs(solution.v) if solution.v.ndim == 1 else row_norms(solution.v)
         penalty = float(sizes @ self.penalty_norms(solution.u)) if len(sizes) else 0.0
-        return self.loss(self.evaluate(solution)) + self.alpha * penalty
+        return self.loss(self.evaluate(solution) if outputs is None else outputs) + self.alpha * penalty
 
     @property
     def _spread(self) -> Float[np.ndarray, "n *c"]:
@@ -217,7 +217,7 @@ class VariationProblem:
 
     def dual_value(self, theta: Float[np.ndarray, "n *c"]) -> float:
         """−Σ_i s_i l*(−θ_i / s_i): no network has a smaller P if θ is feasible; −∞ outside the domain."""
-        value = -float((self._spread * self.fit.conjugate(-theta / self._spread, self.y)).sum())
+        value = 0.0 - float((self._spread * self.fit.conjugate(-theta / self._spread, self.y)).sum())
         return value if not math.isnan(value) else -math.inf
 
     def dual_point(self, rho: Float[np.ndarray, "n *c"], upper: float) -> Float[np.ndarray, "n *c"]:

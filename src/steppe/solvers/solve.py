@@ -140,6 +140,9 @@ def alpha_max(problem: VariationProblem, *, seed: int = 0, proof: Proof | None =
     small, scales = rescaled(problem)
     f = small.free @ small.affine_start() if small.skip else np.zeros(small.n)
     rho = small.rho(f)
+    if float(np.abs(rho).max()) <= 1e-13 * float(np.abs(small.weights * small.fit.gradient(0 * f, small.y)).max()):
+        reason = "the free part fits up to rounding"
+        return Estimate(value=0.0, error=0.0, error_kind="bound", reason=reason, quantity="alpha_max")
     rng = np.random.default_rng(derived_seed("solvers.oracle", seed))
     found = local_maxima(small, rho, rng=rng)
     if found.value > 0:

@@ -14,6 +14,8 @@ from steppe.solvers import (
     activation_patterns,
     alpha_max,
     robust_accuracy,
+    sampled_program,
+    sampled_program_by_admm,
     solve,
     solve_gated,
     solve_pathprox,
@@ -21,8 +23,6 @@ from steppe.solvers import (
     solve_sampled_convex,
     solve_weight_decay,
 )
-from steppe.solvers.convex_programs_admm import solve_by_admm
-from steppe.solvers.convex_programs_cone import solve_cones
 
 Array = np.ndarray
 Columns = dict[str, Any]
@@ -89,10 +89,10 @@ def _patterns(cell: Cell) -> Columns:
     problem, seed, counts = _problem(cell), cell["seed"], _counts(cell["patterns"])
     best, columns = _optimum(problem, seed)
     masks = activation_patterns(problem.Z, counts[-1], seed=seed)
-    nested = [solve_cones(problem, masks[:, :count]).value for count in counts]
-    gates = [solve_cones(problem, masks[:, :count], cones=False).value for count in counts]
+    nested = [sampled_program(problem, masks[:, :count]).value for count in counts]
+    gates = [sampled_program(problem, masks[:, :count], cones=False).value for count in counts]
     fresh = [
-        solve_cones(problem, activation_patterns(problem.Z, count, seed=1000 * (i + 1) + seed))
+        sampled_program(problem, activation_patterns(problem.Z, count, seed=1000 * (i + 1) + seed))
         for i, count in enumerate(counts)
     ]
     found = solve_sampled_convex(problem, patterns=counts[0], seed=seed)
@@ -126,9 +126,9 @@ def _admm(cell: Cell) -> Columns:
     """ADMM and the interior point on the same patterns."""
     problem = _problem(cell)
     masks = activation_patterns(problem.Z, cell["patterns"], seed=cell["seed"])
-    exact = solve_cones(problem, masks)
-    found = solve_by_admm(problem, masks, tol=1e-5)
-    early = solve_by_admm(problem, masks, max_iter=EARLY)
+    exact = sampled_program(problem, masks)
+    found = sampled_program_by_admm(problem, masks, tol=1e-5)
+    early = sampled_program_by_admm(problem, masks, max_iter=EARLY)
     return {
         "admm_ratio": found.value / exact.value,
         "admm_ratio_early": early.value / exact.value,
@@ -143,8 +143,8 @@ def _everything(cell: Cell) -> Columns:
     masks = activation_patterns(problem.Z, "all")
     return columns | {
         "all_patterns": masks.shape[1],
-        "all_value": solve_cones(problem, masks).value,
-        "all_gated": solve_cones(problem, masks, cones=False).value,
+        "all_value": sampled_program(problem, masks).value,
+        "all_gated": sampled_program(problem, masks, cones=False).value,
     }
 
 

@@ -69,7 +69,7 @@ CONTROLS: tuple[Control, ...] = (
     ),
     Control(
         Within("control-admm-early", "… within 50 iterations.", scope=ADMM,
-               column="admm_ratio_early", low=1 - 1e-3, high=1 + 1e-3, statistic="each"),
+               column="admm_ratio_early", low=1 - 1e-4, high=1 + 1e-4, statistic="each"),
         of="admm-agrees", near_miss="stopped after 50 iterations",
     ),
     Control(

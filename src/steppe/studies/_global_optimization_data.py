@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from steppe.core import derived_seed
+from steppe.data import tabular
 
 Array = np.ndarray
 
@@ -22,9 +23,8 @@ def ridges(n: int, d: int, *, seed: int) -> tuple[Array, Array]:
 
 def diabetes(n: int, d: int, *, seed: int) -> tuple[Array, Array]:
     """So many rows and leading columns of scikit-learn's diabetes table, standardised."""
-    from sklearn.datasets import load_diabetes
-
-    X, y = load_diabetes(return_X_y=True)
+    table = tabular("diabetes")
+    X, y = table.x.numpy(), table.y[:, 0].numpy()
     chosen = np.random.default_rng(derived_seed("data.subset", seed)).permutation(len(y))[:n]
     return _standardised(X[chosen][:, :d]), (y[chosen] - y[chosen].mean()) / y[chosen].std()
 

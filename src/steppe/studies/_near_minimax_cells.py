@@ -26,6 +26,7 @@ def row(cell: Cell, columns: list[str]) -> Columns:
     """Compute one cell."""
     functions: dict[str, Callable[[Cell], Columns]] = {
         "error": _error,
+        "kernel": _kernel,
         "certificate": _certificate,
         "linearity": _linearity,
         "rates": _rates,
@@ -59,19 +60,34 @@ def _fit(cell: Cell, x: Array, y: Array) -> tuple[VariationProblem, Certified]:
     return problem, solve(problem, tol=TOLERANCE, seed=cell["seed"])
 
 
-def _error(cell: Cell) -> Columns:
-    x, _, y = _sample(cell)
-    problem, found = _fit(cell, x, y)
+def _fresh(cell: Cell) -> tuple[Array, Array]:
+    """Inputs that were not fitted, and their clean targets."""
     fresh = uniform_ball(FRESH, cell["d"], seed=1_000_000 + cell["seed"])
-    clean = cell.parts["target"](fresh, seed=cell["seed"])[:, 0].numpy()
-    there = VariationProblem(fresh.numpy(), clean, alpha=problem.alpha)
+    return fresh.numpy(), cell.parts["target"](fresh, seed=cell["seed"])[:, 0].numpy()
+
+
+def _kernel(cell: Cell) -> Columns:
+    """The linear methods alone, which are cheap: more samples and seeds than the network is given."""
+    x, _, y = _sample(cell)
+    fresh, clean = _fresh(cell)
+    problem = VariationProblem(x, y, alpha=1.0)
+    there = VariationProblem(fresh, clean, alpha=1.0)
     kernel: Any = Absent(f"kernel ridge regression is not run beyond {LARGEST_KERNEL} samples")
     if cell["n"] <= LARGEST_KERNEL:
-        kernel = best_ridge(x, y, fresh.numpy(), clean)
+        kernel = best_ridge(x, y, fresh, clean)
     return {
-        "network_error": float(np.mean((there.evaluate(found.solution) - clean) ** 2)),
         "kernel_error": kernel,
         "affine_error": float(np.mean((there.free @ problem.affine_start() - clean) ** 2)),
+    }
+
+
+def _error(cell: Cell) -> Columns:
+    x, _, y = _sample(cell)
+    fresh, clean = _fresh(cell)
+    problem, found = _fit(cell, x, y)
+    there = VariationProblem(fresh, clean, alpha=problem.alpha)
+    return _kernel(cell) | {
+        "network_error": float(np.mean((there.evaluate(found.solution) - clean) ** 2)),
         "alpha": problem.alpha,
         "neurons": found.solution.width,
         "variation": found.solution.penalty,

@@ -57,7 +57,7 @@ CATALOG: tuple[Entry, ...] = (
         slug="bai2022-global-optimization",
         module="steppe.studies.global_optimization",
         title="Convex programs for ReLU networks against the certified optimum",
-        cost="about 3 min on 2 cores; --quick about 15 s; --full about 20 min",
+        cost="about 3 min on 2 cores; --quick about 20 s; --full about 20 min",
     ),
     Entry(
         slug="parhi2021-near-minimax",

@@ -95,9 +95,10 @@ def _ranks(trials: int, seeds: range) -> Grid:
 
 def _compressed(seeds: range, *, steps: int) -> Grid:
     base: dict[str, Any] = {"experiment": "compression", "steps": steps, "seed": seeds, "held_out": 200}
+    longer = base | {"steps": max(steps, 300)}  # until the features have grown apart
     return (
         Grid(**base, inputs="digits", network="connected", n=80, width=1000)
-        + Grid(**base, inputs="digits", network="connected", n=600, width=200)
+        + Grid(**longer, inputs="digits", network="connected", n=600, width=200)
         + Grid(**base, inputs="patches", network="connected", n=200, width=200)
         + Grid(**base, inputs="patches", network="convolutional", n=200, width=16)
     )

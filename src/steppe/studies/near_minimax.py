@@ -47,6 +47,10 @@ def _error(d: int, n: list[int], seeds: range) -> Grid:
     return sum(grids[1:], start=grids[0])
 
 
+def _kernel(n: list[int], seeds: range) -> Grid:
+    return Grid(experiment="kernel", **_NOISE, d=[1, 2, 5], n=n, seed=seeds)
+
+
 def _certificate(on_line: int, in_plane: int, seeds: range) -> Grid:
     grids = [Grid(experiment="certificate", **_NOISE, d=d, n=n, seed=seeds) for d, n in ((1, on_line), (2, in_plane))]
     return grids[0] + grids[1]
@@ -61,16 +65,18 @@ _RATES = Grid(experiment="rates", d=range(1, 21))
 # The longest cells first, so that no core idles at the end.
 GRID = (
     _error(5, [256, 128, 64], range(12))
-    + _error(2, [256, 128, 64, 32], range(12))
+    + _error(2, [512, 256, 128, 64], range(20))
     + _error(1, [1024, 256, 64], range(24))
+    + _kernel([1024, 256, 64], range(12))
     + _certificate(1000, 100, range(4))
     + _linear(range(3))
     + _RATES
 )
 QUICK = (
     _error(5, [96, 64, 48], range(2))
-    + _error(2, [128, 64, 32], range(3))
+    + _error(2, [256, 128, 64], range(8))
     + _error(1, [1024, 256, 64], range(10))
+    + _kernel([512, 128, 32], range(4))
     + _certificate(1000, 50, range(2))
     + _linear(range(1))
     + _RATES
@@ -79,6 +85,7 @@ FULL = (
     _error(5, [512, 256, 128, 64], range(10))
     + _error(2, [512, 256, 128, 64, 32], range(20))
     + _error(1, [65536, 16384, 4096, 1024, 256, 64], range(40))
+    + _kernel([1024, 512, 256, 128, 64], range(40))
     + _certificate(4000, 200, range(10))
     + _linear(range(10))
     + _RATES
@@ -118,7 +125,7 @@ def cost(cell: Mapping[str, Any]) -> float:
         return 0.001
     d, n = cell["d"], cell["n"]
     kernel = 0.01 + 4e-9 * min(n, 1500) ** 3
-    return float(kernel + {1: 0.02 + 1e-6 * n, 2: 0.2 + 0.006 * n}.get(d, 0.5 + 0.012 * n))
+    return float(kernel + {1: 0.02 + 1e-6 * n, 2: 0.05 + 0.001 * n}.get(d, 0.3 + 0.018 * n))
 
 
 def headline(rows: Rows, verdicts: dict[str, Verdict]) -> str:
