@@ -1,5 +1,7 @@
 """Column generation: the optimum over all patterns, two routes that agree, limits and optimality conditions."""
 
+import itertools
+
 import cvxpy
 import numpy as np
 import pytest
@@ -135,7 +137,7 @@ def test_history_falls_and_the_result_repeats():
     problem = stated(60, 4)
     first, second = solve(problem, tol=1e-6, seed=3), solve(problem, tol=1e-6, seed=3)
     primal = [row["primal"] for row in first.history]
-    assert all(a >= b for a, b in zip(primal, primal[1:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(primal))
     np.testing.assert_array_equal(first.solution.u, second.solution.u)
     assert solve(problem, tol=1e-6, seed=4).certificate.primal == pytest.approx(first.certificate.primal, rel=1e-5)
 

@@ -20,8 +20,6 @@ def test_the_method_suits_the_problem():
 
 
 def test_what_cannot_be_served_is_refused():
-    with pytest.raises(UnknownNameError, match="method"):
-        solve(problem_of(), method="magic")
     with pytest.raises(ParameterError, match="tol"):
         solve(problem_of(), tol=0.0)
     with pytest.raises(ParameterError, match="max_iter"):
@@ -42,6 +40,12 @@ def test_alpha_max_says_how_far_it_is_proved():
     assert local.error_kind == "none"
     assert local.value == pytest.approx(exact.value, rel=1e-9)
     assert alpha_max(problem_of(n=2, d=4)).value == 0.0
+
+
+@pytest.mark.door
+def test_an_unknown_method_is_refused():
+    with pytest.raises(UnknownNameError, match="method"):
+        solve(problem_of(), method="magic")
 
 
 def test_progress_is_told():

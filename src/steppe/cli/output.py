@@ -23,8 +23,8 @@ INTERRUPTED = 130
 
 EXIT_CODES = (
     "Exit codes: 0 done (judge, run --strict: all theorem claims hold, all controls are rejected) · 1 a theorem claim "
-    "fails · 2 misuse · 3 inconclusive (diff: something else differs) · 4 a cell crashed without a valid row · 5 the "
-    "folder or a computation failed · 130 interrupted."
+    "fails, a certificate is refused · 2 misuse · 3 inconclusive (diff: something else differs) · 4 a cell crashed "
+    "without a valid row · 5 the folder or a computation failed · 130 interrupted."
 )
 _WIDE = 10_000  # into a pipe nothing is folded
 _LONGEST = 1600  # characters of an error

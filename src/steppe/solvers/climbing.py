@@ -43,7 +43,8 @@ class Climber:
         order = np.argsort(at)[::-1]
         mass = np.cumsum(self.rho[order])
         values = np.cumsum(self.rho[order] * at[order]) - mass * at[order]
-        return np.append(w, at[order[int(np.argmax(values))]])
+        knot = order[int(np.argmax(values))]
+        return np.append(w, -at[knot] / self.Z[knot, -1])
 
     def climb(self, u: Array) -> Array:
         """A local maximum above u, of penalty norm one."""
@@ -186,7 +187,8 @@ class Climber:
         rest = q.copy()
         rest[: self.p] -= (q @ u) * u[: self.p]
         rows = self.Z[face]
-        multiplier = np.linalg.solve(rows @ rows.T, rows @ rest) / np.maximum(-self.rho[face], 1e-300)
+        # Least squares: equal rows may share a face.
+        multiplier = np.linalg.lstsq(rows.T, rest, rcond=1e-12)[0] / np.maximum(-self.rho[face], 1e-300)
         # A point of positive ρ on the face (one that the bias was put on) always leaves.
         excess = np.maximum(-multiplier, multiplier - 1.0) * np.abs(self.rho[face])
         worst = int(np.argmax(excess))

@@ -138,5 +138,5 @@ class VariationEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn h
             f"the objective {primal:.6g} is at most {gap:.3g} above its optimum as far as the certificate says. Raise "
             f"max_iter (now {self.max_iter}), tol or alpha_ratio",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
