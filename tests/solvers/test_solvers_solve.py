@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from steppe.core import ParameterError, UnknownNameError
+from steppe.core import DataError, ParameterError, UnknownNameError
 from steppe.solvers import Proof, VariationProblem, alpha_max, solve, solve_path
 
 
@@ -53,3 +53,10 @@ def test_progress_is_told():
     solve(problem_of(), tol=1e-6, progress=lambda done, total, text: told.append(text))
     assert told
     assert "neurons" in told[-1]
+
+
+def test_what_would_take_hours_is_refused_with_the_remedy():
+    X = np.zeros((200_000, 5))
+    problem = VariationProblem(X, np.zeros(200_000), alpha=0.1, bias="penalized", skip=False)
+    with pytest.raises(DataError, match=r"serves up to 1.000.000 entries .*method=\"weight-decay\""):
+        solve(problem)

@@ -7,7 +7,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from steppe.core import Estimate, ParameterError, check_choice, check_integer, check_number, derived_seed
+from steppe.core import (
+    DataError,
+    Estimate,
+    ParameterError,
+    check_choice,
+    check_integer,
+    check_number,
+    derived_seed,
+    grouped,
+)
 from steppe.linalg import Pace, Progress
 
 from .certified import Certified
@@ -42,6 +51,9 @@ _METHODS: dict[str, tuple[str, str]] = {
 }
 
 
+_SERVED = 1_000_000  # entries of Z; 20 000 × 9 take about a minute
+
+
 def solve(
     problem: VariationProblem,
     *,
@@ -70,7 +82,8 @@ def solve(
 
     Raises:
         ParameterError: A limit is out of range, or the method does not suit the problem.
-        DataError: Labels that a free affine function separates with the logistic loss: there is no minimizer.
+        DataError: Labels that a free affine function separates with the logistic loss: there is no minimizer. Or more
+            than a million entries in [X, −1], which column generation does not serve.
     """
     check_number("tol", tol, above=0.0)
     if max_iter is not None:
@@ -83,8 +96,11 @@ def solve(
                 raise ParameterError(
                     f'method "column-generation" needs one output, got {problem.outputs}; use method="multi-output"'
                 )
+            refuse_too_large(problem)
             refuse_no_minimizer(problem)
             return solve_columns(problem, tol=tol, max_iter=max_iter, seed=seed, start=start, pace=pace, proof=proof)
+        if name == "multi-output":
+            refuse_too_large(problem)
         return _other(name)(problem, **_options(name, tol, max_iter, seed, start, pace))
 
 
@@ -110,6 +126,20 @@ def _options(
     if name != "one-dimension":  # its rounds take milliseconds
         options["pace"] = pace
     return options
+
+
+def refuse_too_large(problem: VariationProblem) -> None:
+    """Refuse what column generation would work on for hours.
+
+    Raises:
+        DataError: [X, −1] has more than a million entries.
+    """
+    if problem.Z.size > _SERVED:
+        raise DataError(
+            f"column generation serves up to {grouped(_SERVED)} entries (samples × (inputs + 1)), got "
+            f"{grouped(problem.Z.shape[0])} × {grouped(problem.Z.shape[1])}; draw a sample of the rows, choose fewer "
+            'columns, or train by method="weight-decay", whose network gets the same certificate'
+        )
 
 
 def refuse_no_minimizer(problem: VariationProblem) -> None:
