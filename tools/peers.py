@@ -3,7 +3,8 @@
 Usage: python3 tools/peers.py   (or: make peers)
 
 The packages of `benchmarks/peers.txt` live apart because they bring a torchvision that does not match a CPU build of
-torch and breaks other packages. Nothing in steppe imports them.
+torch and breaks other packages. Nothing in steppe imports them. The compiled kernels stand beside them, which takes a
+C++ compiler.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import subprocess
 import venv
 from pathlib import Path
 
-from bootstrap import ROOT, torch_index
+from bootstrap import ROOT, kernel_sources, torch_index
 
 VENV = ROOT / ".venv-peers"
 PYTHON = VENV / "bin/python"
@@ -27,7 +28,7 @@ def pip(*arguments: str) -> None:
 
 def main() -> None:
     constraints = ROOT / "constraints.txt"
-    inputs = [ROOT / "pyproject.toml", constraints, PINS, Path(__file__)]
+    inputs = [ROOT / "pyproject.toml", constraints, PINS, Path(__file__), *kernel_sources()]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in inputs)).hexdigest()
     if STAMP.exists() and STAMP.read_text() == digest:
         return
@@ -37,7 +38,7 @@ def main() -> None:
     pip("--upgrade", "pip>=25.1")
     torch = next(pin for pin in constraints.read_text().split() if pin.startswith("torch=="))
     pip(*torch_index(torch), torch)
-    pip("--constraint", str(constraints), "--requirement", str(PINS), "--editable", ".")
+    pip("--constraint", str(constraints), "--requirement", str(PINS), "--editable", ".", "./kernels")
     STAMP.write_text(digest)
 
 
