@@ -14,7 +14,7 @@ from steppe.networks import ShallowReLU
 
 from .class_certificates import ClassCertificates
 from .estimators import VariationEstimator
-from .fitting import Fitted, chosen_alpha, fit_rows, largest_alpha
+from .fitting import Fitted, fit_rows, largest_alpha, reference_alpha
 from .neurons import Neurons
 from .regressor import MAX_ITER
 from .tables import checked_weights, merged
@@ -99,7 +99,7 @@ class VariationClassifier(ClassifierMixin, VariationEstimator):  # type: ignore[
         tables = [merged(X, column, weights) for column in signs.T]
         limits = [largest_alpha(options, table) for table in tables]
         limit = max(limits)
-        alpha = chosen_alpha(self.alpha, self.alpha_ratio, limit)
+        alpha = self.alpha_ratio * reference_alpha(limit, tables[0]) if self.alpha is None else float(self.alpha)
         options = options.shared_by(len(tables))
         parts = zip(tables, signs.T, limits, strict=True)
         self._keep([fit_rows(options, table, (X, column, weights), alpha, own) for table, column, own in parts], limit)

@@ -12,7 +12,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from steppe.core import KindError, ParameterError, check_number
 
-from .fitting import FitOptions, fit_path, largest_alpha, path_outputs
+from .fitting import FitOptions, fit_path, largest_alpha, path_outputs, reference_alpha
 from .regressor import MAX_ITER, VariationRegressor
 from .tables import Merged, merged
 
@@ -99,7 +99,7 @@ class VariationRegressorCV(VariationRegressor):
         folds = list(check_cv(self.cv).split(X, y, **routed))
         table = merged(X, y, weights)
         limit = largest_alpha(options, table)
-        self.alphas_ = ratios * limit if limit > 0 else ratios
+        self.alphas_ = ratios * reference_alpha(limit, table)
         quick = options.shared_by(len(folds)).unproved(max(_FOLD_TOL, options.tol))
         errors = Parallel(n_jobs=self.n_jobs)(
             delayed(_held_out_errors)(quick, X, y, weights, train, test, self.alphas_) for train, test in folds

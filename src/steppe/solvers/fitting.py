@@ -165,17 +165,17 @@ def _solved(options: FitOptions, problem: VariationProblem) -> Certified:
     )
 
 
-def chosen_alpha(alpha: float | None, ratio: float, limit: float) -> float:
-    """The weight of the penalty: the one given, else its share of alpha_max.
+def reference_alpha(limit: float, table: Merged) -> float:
+    """What `alpha_ratio` is a share of: alpha_max; where that is 0 any alpha > 0 has the same optimum: max |y| max |x|.
 
     Args:
-        alpha: As given to the constructor.
-        ratio: Share of alpha_max.
-        limit: alpha_max; where it is 0 every alpha > 0 has the same optimum, and the ratio itself is taken.
+        limit: alpha_max.
+        table: The rows.
     """
-    if alpha is not None:
-        return float(alpha)
-    return ratio * limit if limit > 0 else float(ratio)
+    if limit > 0:
+        return limit
+    size = float(np.abs(table.y).max()) * float(np.abs(table.X).max())
+    return size if 0 < size < math.inf else 1.0
 
 
 def fit_rows(

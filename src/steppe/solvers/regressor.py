@@ -10,7 +10,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from steppe.core import DataError
 
 from .estimators import VariationEstimator
-from .fitting import Fitted, chosen_alpha, fit_rows, largest_alpha
+from .fitting import Fitted, fit_rows, largest_alpha, reference_alpha
 from .neurons import Neurons
 from .tables import checked_weights, merged
 
@@ -92,7 +92,7 @@ class VariationRegressor(RegressorMixin, MultiOutputMixin, VariationEstimator): 
         X, y, weights = self._checked(X, y, sample_weight)
         table = merged(X, y, weights)
         limit = largest_alpha(options, table)
-        alpha = chosen_alpha(self.alpha, self.alpha_ratio, limit)
+        alpha = self.alpha_ratio * reference_alpha(limit, table) if self.alpha is None else float(self.alpha)
         self._keep(fit_rows(options, table, (X, y, weights), alpha, limit))
         return self
 

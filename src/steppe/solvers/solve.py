@@ -179,6 +179,12 @@ def alpha_max(problem: VariationProblem, *, seed: int = 0, proof: Proof | None =
         found = prove(small.with_alpha(found.value), rho, found, 2e-6, proof or Proof())
     if found.kind == "heuristic" or found.upper > 1.01 * found.value:
         found = local_maxima(small, rho, rng=rng, effort=WIDE)
+    # Residuals within equal rows, say, correlate with no neuron; shares of the rounding that is left mean nothing.
+    rounding = 1e-14 * float(np.abs(rho) @ np.linalg.norm(small.Z, axis=1))
+    if found.value <= rounding:
+        reason = "no neuron correlates with the residuals beyond rounding"
+        error = scales.penalty(max(found.upper, rounding))
+        return Estimate(value=0.0, error=error, error_kind="bound", reason=reason, quantity="alpha_max")
     proved = found.kind != "heuristic"
     return Estimate(
         value=scales.penalty(found.value),
