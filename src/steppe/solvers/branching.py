@@ -156,7 +156,7 @@ def _bounded(
     )  # fmt: skip
 
 
-def _reason(proved: bool, *, finished: bool, cones: int, most: int) -> str:  # noqa: FBT001
+def _reason(proved: bool, *, finished: bool, cones: int, most: int) -> str:  # noqa: FBT001 - the one fact
     if proved:
         return "no cone can exceed the target"
     if finished:

@@ -79,7 +79,8 @@ class _Tree:
     ) -> None:
         self.z, self.rho, self.centred = z, rho, centred
         self.sides = {
-            sign: _Side(z[sign * rho < 0], np.abs(rho[sign * rho < 0]), z, centred, steps) for sign in (1, -1)
+            sign: _Side(z[sign * rho < 0], np.abs(rho[sign * rho < 0]), z, centred=centred, steps=steps)
+            for sign in (1, -1)
         }
         self.target, self.precision, self.best, self.pruned, self.cones = target, precision, known, 0.0, 0
         self.found: Listed = []
@@ -188,7 +189,7 @@ def _longest(v: Array) -> tuple[Any, Any]:
 class _Side:
     """The rows that lower g, for one sign of it, and the bounds that follow."""
 
-    def __init__(self, z: Array, weight: Array, centres: Array, centred: bool, steps: int) -> None:  # noqa: FBT001
+    def __init__(self, z: Array, weight: Array, centres: Array, *, centred: bool, steps: int) -> None:
         self.z, self.weight, self.centres, self.centred, self.steps = z, weight, centres, centred, steps
 
     def bound(self, cones: _Cones, limit: float) -> tuple[Any, Array]:

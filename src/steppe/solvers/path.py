@@ -46,7 +46,9 @@ def solve_path(
         for alpha in alphas:
             stated = problem.with_alpha(alpha)
             start = found[-1].solution if found else None
-            options = {"tol": tol, "max_iter": max_iter, "seed": seed, "budget": budget, "proof": proof}
-            found.append(solve(stated, method=method, start=start, **options))  # type: ignore[arg-type]
+            solved = solve(
+                stated, method=method, tol=tol, max_iter=max_iter, seed=seed, start=start, budget=budget, proof=proof
+            )
+            found.append(solved)
             pace.advance(1, f"alpha {alpha:.3g}, {found[-1].solution.width} neurons")
     return found

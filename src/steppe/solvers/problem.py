@@ -140,7 +140,7 @@ class VariationProblem:
         return 1 if self.y.ndim == 1 else self.y.shape[1]
 
     @cached_property
-    def Z(self) -> Float[np.ndarray, "n D"]:  # noqa: N802
+    def Z(self) -> Float[np.ndarray, "n D"]:  # noqa: N802 - the literature's name
         """[X, −1]: the preactivation of a neuron u = (w, b) is Z u (−`unit` after `rescaled`)."""
         return _frozen(np.column_stack([self.X, np.full(self.n, -self.unit)]))
 

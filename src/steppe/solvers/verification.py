@@ -92,7 +92,7 @@ def check_claim(certificate: "Certificate", X: Any, y: Any, sample_weight: Any, 
         )
         reasons.append(f"the relative gap is {found['relative_gap']:.2g}, and {certificate.claim:.2g} was claimed")
     except _Refused as refusal:
-        return Verification(False, (str(refusal),), **found)  # noqa: FBT003 - the field is named above
+        return Verification(False, (str(refusal),), **found)  # noqa: FBT003 - the first field - the field is named above
     return Verification(True, tuple(reasons), **found)  # noqa: FBT003
 
 
