@@ -88,7 +88,7 @@ def thirty_lines(page):
 def test_both_pages_print_the_same_thirty_lines():
     lines = thirty_lines("theory/certificates.md")
     assert lines == thirty_lines("howto/certified-network.md")
-    assert len(lines.splitlines()) <= 30
+    assert sum(bool(line.strip()) for line in lines.splitlines()) <= 30
     assert "steppe" not in lines
 
 
