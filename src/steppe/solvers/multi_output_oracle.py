@@ -152,10 +152,7 @@ def _climb(data: MultiData, rho: Float[np.ndarray, "n c"], u: Float[np.ndarray, 
         size = float(np.linalg.norm(outputs))
         if size == 0.0:
             break
-        try:
-            climbed = Climber(data.Z, rho @ (outputs / size), data.penalised).climb(u)
-        except np.linalg.LinAlgError:  # samples that coincide make a face of dependent kinks; the ascent has to do
-            break
+        climbed = Climber(data.Z, rho @ (outputs / size), data.penalised).climb(u)
         if np.linalg.norm(np.maximum(data.Z @ climbed, 0.0) @ rho) <= size * (1 + 1e-12):
             break
         u = climbed

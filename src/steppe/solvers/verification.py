@@ -92,8 +92,8 @@ def check_claim(certificate: "Certificate", X: Any, y: Any, sample_weight: Any, 
         )
         reasons.append(f"the relative gap is {found['relative_gap']:.2g}, and {certificate.claim:.2g} was claimed")
     except _Refused as refusal:
-        return Verification(False, (str(refusal),), **found)  # noqa: FBT003 - the first field - the field is named above
-    return Verification(True, tuple(reasons), **found)  # noqa: FBT003
+        return Verification(holds=False, reasons=(str(refusal),), **found)
+    return Verification(holds=True, reasons=tuple(reasons), **found)
 
 
 _MEANS = {"exact": "all faces listed again", "bound": "branch and bound again", "heuristic": "fresh starts, no proof"}
