@@ -9,6 +9,7 @@ import pytest
 from steppe import studies
 from steppe.harness import Study
 from steppe.studies import CATALOG
+from steppe.workflow import bibliography
 
 
 @pytest.mark.parametrize("entry", CATALOG, ids=lambda entry: entry.slug)
@@ -18,6 +19,7 @@ def test_catalog_agrees_with_the_study(entry):
     assert (study.slug, study.title) == (entry.slug, entry.title)
     assert study.summary
     assert study.reference
+    assert study.paper in bibliography()
 
 
 def test_the_contract_of_independence_names_every_study():

@@ -16,7 +16,8 @@ from steppe.theory import rates
 
 TOY = Path(__file__).parents[1] / "workflow" / "toy_study.py"
 COMMANDS = [
-    "list", "show", "run", "judge", "diff", "export", "measure", "compress", "check", "verify", "rates", "doctor",
+    "list", "show", "run", "judge", "diff", "export", "measure", "compress", "check", "verify", "rates", "cite",
+    "doctor",
 ]  # fmt: skip
 pytestmark = pytest.mark.door
 
@@ -59,6 +60,24 @@ def test_version(capsys):
     from steppe import __version__
 
     assert told(capsys, "--version")[1].strip() == __version__
+
+
+def test_cite_prints_steppe_and_the_paper_of_a_study(capsys):
+    code, out, err = told(capsys, "cite")
+    assert (code, err) == (0, "")
+    assert out.startswith("@software{steppe,")
+    code, found = told_json(capsys, "cite", "neural-shattering")
+    assert code == 0
+    assert [entry["key"] for entry in found] == ["steppe", "liang2025stable"]
+    assert found[1]["bibtex"].startswith("@inproceedings{liang2025stable,")
+    assert found[1]["bibtex"].endswith("}")
+
+
+def test_cite_takes_a_foreign_study_at_its_own_word(capsys):
+    code, found = told_json(capsys, "cite", TOY)
+    assert code == 0
+    assert [entry["key"] for entry in found] == ["steppe"]  # this one names no paper
+    assert told(capsys, "cite", "nope")[0] == 2
 
 
 def test_list(capsys):

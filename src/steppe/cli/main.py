@@ -11,6 +11,7 @@ from steppe._version import __version__
 from steppe.core import InputError, KindError, SteppeError
 
 from .check import check
+from .cite import cite
 from .compress import compress
 from .diff import diff
 from .doctor import doctor
@@ -36,6 +37,7 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "check": check,
     "verify": verify,
     "rates": rates,
+    "cite": cite,
     "doctor": doctor,
 }
 

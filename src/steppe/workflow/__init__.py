@@ -6,6 +6,7 @@ Provisional until 1.0.
 """
 
 from .checking import check_network, load_data, load_network
+from .citing import Citation, bibliography, citations
 from .compressing import compress_problem, compress_problem_curve
 from .configuring import Configuration, plan_configured, read_configuration
 from .costing import CostEstimate, Probe, estimate_cost
@@ -23,6 +24,7 @@ from .sides import Side
 from .verifying import verify_certificate
 
 __all__ = [
+    "Citation",
     "Compared",
     "Configuration",
     "CostEstimate",
@@ -36,8 +38,10 @@ __all__ = [
     "StatusChange",
     "StudyResult",
     "VerdictPair",
+    "bibliography",
     "check_network",
     "check_target",
+    "citations",
     "compress_problem",
     "compress_problem_curve",
     "diagnose",
