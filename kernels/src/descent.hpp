@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 namespace steppe {
@@ -9,9 +10,14 @@ namespace steppe {
 enum class Loss { squared, logistic };
 
 // Shapes: w [m, d], b [m], v [k, m], output_bias [k], skip [k, d] or null; x [n, d], y [n, k]; all row by row.
+// With patches [positions, d], columns of x [n, inputs], there is no skip, and w is [positions, m, d] and b [positions, m]
+// unless the positions share them.
 struct Shape {
     std::size_t n, d, m, k;
     bool skip;
+    std::size_t inputs, positions;
+    bool shared;
+    const std::int64_t* patches;
 };
 
 template <class T> struct Parameters {

@@ -8,6 +8,10 @@
 // give ∂L/∂w̃_k = Σ_o v_ok q[k, o, ·] and ∂L/∂v_ok = ⟨w̃_k, q[k, o, ·]⟩ with w̃ = (w, −b). No array of n × m numbers is
 // ever written, and a tile's bits stay in the first cache. Per pair and step: d + k multiply-adds forward, k(d + 1)
 // additions backward.
+//
+// A network of patches averages over l positions p, f(x) = (1/l) Σ_p Σ_k v_k max(w_k·x_p − b_k, 0) + β, where x_p are d
+// columns of x and the weights are shared by the positions or each position's own. The positions of a tile go forward
+// one after another into the same sums, and backward with the residual that they share; bits of all of them are kept.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -70,22 +74,28 @@ template <class T, std::size_t FixedInputs, std::size_t FixedOutputs> class Netw
   public:
     Network(Shape shape, Parameters<const T> from, const T* x, const T* y, Loss loss)
         : n(shape.n), inputs(shape.d), outputs(shape.k), m(shape.m), vectors((shape.m + L - 1) / L),
-          skip(shape.skip), loss(loss),
-          tiles((shape.n + tile - 1) / tile), X(tiles * tile * (shape.d + 1)), Y(tiles * tile * shape.k),
-          P(vectors * row() * L + tail_size()), G(P.size()), saved(P.size()), Q(vectors * columns() * L),
-          masks(vectors * tile), sums(shape.k * tile * L), R(columns() * tile),
-          scaled(block * (shape.d + 1) * L), least(vectors * L) {
+          skip(shape.skip), loss(loss), given(shape.inputs), positions(shape.positions),
+          groups(shape.shared ? 1 : shape.positions),
+          patches(shape.patches, shape.patches + (shape.patches ? shape.positions * shape.d : 0)),
+          tiles((shape.n + tile - 1) / tile), X(tiles * tile * (shape.inputs + 1)), Y(tiles * tile * shape.k),
+          P(tail_at() + tail_size()), G(P.size()), saved(P.size()),
+          Q(groups * vectors * columns() * L), masks(positions * vectors * tile), sums(shape.k * tile * L),
+          R(columns() * tile), gathered(patches.empty() ? 0 : (shape.d + 1) * tile), scaled(block * (shape.d + 1) * L),
+          least(vectors * L) {
         for (std::size_t i = 0; i < tiles * tile; ++i) {
             const std::size_t source = std::min(i, n - 1);  // beyond the last sample its copies, without weight
-            for (std::size_t j = 0; j < d(); ++j) X[(i / tile * D() + j) * tile + i % tile] = x[source * d() + j];
-            X[(i / tile * D() + d()) * tile + i % tile] = i < n;
+            T* const place = X + i / tile * (given + 1) * tile + i % tile;
+            for (std::size_t j = 0; j < given; ++j) place[j * tile] = x[source * given + j];
+            place[given * tile] = i < n;
             for (std::size_t o = 0; o < k(); ++o) Y[(i / tile * k() + o) * tile + i % tile] = y[source * k() + o];
         }
-        for (std::size_t i = 0; i < m; ++i) {
-            for (std::size_t j = 0; j < d(); ++j) *weight(P, i, j) = from.w[i * d() + j];
-            *weight(P, i, d()) = -from.b[i];
-            for (std::size_t o = 0; o < k(); ++o) *weight(P, i, D() + o) = from.v[o * m + i];
+        for (std::size_t i = 0; i < groups * m; ++i) {
+            T* const place = P + weights_at(i / m) + neuron(i % m, D());
+            for (std::size_t j = 0; j < d(); ++j) place[j * L] = from.w[i * d() + j];
+            place[d() * L] = -from.b[i];
         }
+        for (std::size_t o = 0; o < k(); ++o)
+            for (std::size_t i = 0; i < m; ++i) P[output_weights_at() + neuron(i, k()) + o * L] = from.v[o * m + i];
         std::copy(from.output_bias, from.output_bias + k(), tail(P));
         if (skip) std::copy(from.skip, from.skip + k() * d(), tail(P) + k());
         const T epsilon = std::numeric_limits<T>::epsilon();
@@ -99,7 +109,11 @@ template <class T, std::size_t FixedInputs, std::size_t FixedOutputs> class Netw
         for (std::size_t t = 0; t < tiles; ++t) {
             forward(t);
             total += residuals(t);
-            backward(t);
+            for (std::size_t p = 0; p < positions; ++p) {
+                spread(t, p);
+                backward(t, p);
+            }
+            if (skip) skip_gradient(t);
         }
         assemble();
         return total / n;
@@ -154,7 +168,7 @@ template <class T, std::size_t FixedInputs, std::size_t FixedOutputs> class Netw
 
     Look look(const T* clean) override {
         Look found{0, 0};
-        std::vector<char> live(vectors * L, 0);
+        std::vector<char> live(groups * vectors * L, 0);
         for (std::size_t t = 0; t < tiles; ++t) {
             forward(t);
             for (std::size_t s = 0; s < size_of(t); s += L)
@@ -168,7 +182,10 @@ template <class T, std::size_t FixedInputs, std::size_t FixedOutputs> class Netw
                 }
             mark_live(t, live);
         }
-        found.live = static_cast<std::size_t>(std::count(live.begin(), live.begin() + m, 1));
+        for (std::size_t g = 0; g < groups; ++g) {
+            const auto first = live.begin() + g * vectors * L;
+            found.live += static_cast<std::size_t>(std::count(first, first + m, 1));
+        }
         return found;
     }
 
@@ -176,16 +193,19 @@ template <class T, std::size_t FixedInputs, std::size_t FixedOutputs> class Netw
     std::size_t d() const { return FixedInputs ? FixedInputs : inputs; }
     std::size_t k() const { return FixedOutputs ? FixedOutputs : outputs; }
     std::size_t D() const { return d() + 1; }
-    std::size_t row() const { return D() + k(); }
     std::size_t columns() const { return k() * D(); }
 
-    // The parameters: per vector of neurons d() rows of w, one of −b, k() of v; then β [k()] and C [k(), d()].
+    // The parameters: for each position with its own weights and each vector of neurons d() rows of w and one of −b;
+    // then for each vector k() rows of v; then β [k()] and C [k(), d()].
+    std::size_t group_of(std::size_t p) const { return groups == 1 ? 0 : p; }
+    std::size_t weights_at(std::size_t group) const { return group * vectors * D() * L; }
+    std::size_t output_weights_at() const { return weights_at(groups); }
+    std::size_t tail_at() const { return output_weights_at() + vectors * k() * L; }
     std::size_t tail_size() const { return (k() + (skip ? k() * d() : 0) + L - 1) / L * L; }
-    T* tail(T* from) const { return from + vectors * row() * L; }
-    const T* tail(const T* from) const { return from + vectors * row() * L; }
-    T* weight(T* from, std::size_t neuron, std::size_t j) const {
-        return from + (neuron / L * row() + j) * L + neuron % L;
-    }
+    T* tail(T* from) const { return from + tail_at(); }
+    const T* tail(const T* from) const { return from + tail_at(); }
+    // Where a neuron's first number lies among vectors of `rows` rows.
+    static std::size_t neuron(std::size_t i, std::size_t rows) { return i / L * rows * L + i % L; }
 
     // Samples of a tile, whole vectors of them.
     std::size_t size_of(std::size_t t) const { return std::min(tile, (n - t * tile + step - 1) / step * step); }
@@ -202,25 +222,43 @@ template <class T, std::size_t FixedInputs, std::size_t FixedOutputs> class Netw
         }
     }
 
+    // Column c of the data of a tile.
+    const T* column(std::size_t t, std::size_t c) const { return X + (t * (given + 1) + c) * tile; }
+    // The column of the data that is input j of a position.
+    std::size_t source(std::size_t p, std::size_t j) const { return patches.empty() ? j : patches[p * d() + j]; }
+
+    // The inputs of a position, D rows; those of a patch are gathered.
+    const T* inputs_of(std::size_t t, std::size_t p) {
+        if (patches.empty()) return column(t, 0);
+        for (std::size_t j = 0; j < D(); ++j) {
+            const T* const from = column(t, j < d() ? source(p, j) : given);
+            std::copy(from, from + size_of(t), gathered + j * tile);
+        }
+        return gathered;
+    }
+
     void forward(std::size_t t) {
-        blocks([&](std::size_t first, auto B) { forward_block<decltype(B)::value>(first, t); });
+        for (std::size_t p = 0; p < positions; ++p) {
+            const T* const x = inputs_of(t, p);
+            blocks([&](std::size_t first, auto B) { forward_block<decltype(B)::value>(first, x, p, size_of(t)); });
+        }
     }
 
     // One output: with the weights scaled by v beforehand, what a neuron adds to f is its preactivation itself, and the
     // multiply-add that would weigh it becomes an addition, which other execution units do. Where some |v| is so small
     // that products with it may vanish, and with them the sign, the general form serves.
-    template <int B> void forward_block(std::size_t first, std::size_t t) {
+    template <int B> void forward_block(std::size_t first, const T* inputs_of, std::size_t p, std::size_t size) {
         if constexpr (V::scales) {
-            if (k() == 1 && scale_block<B>(first)) return forward_samples<B, true>(first, t);
+            if (k() == 1 && scale_block<B>(first, p)) return forward_samples<B, true>(first, inputs_of, p, size);
         }
-        forward_samples<B, false>(first, t);
+        forward_samples<B, false>(first, inputs_of, p, size);
     }
 
-    template <int B> bool scale_block(std::size_t first) {
+    template <int B> bool scale_block(std::size_t first, std::size_t p) {
         bool possible = true;
         for (int b = 0; b < B; ++b) {
-            const T* W = P + (first + b) * row() * L;
-            const Register v = V::load(W + D() * L);
+            const T* W = P + weights_at(group_of(p)) + (first + b) * D() * L;
+            const Register v = V::load(P + output_weights_at() + (first + b) * L);
             possible = possible && V::all_at_least(v, V::load(least + (first + b) * L));
             for (std::size_t j = 0; j < D(); ++j)
                 V::store(scaled + (b * D() + j) * L, V::multiply(v, V::load(W + j * L)));
@@ -228,26 +266,26 @@ template <class T, std::size_t FixedInputs, std::size_t FixedOutputs> class Netw
         return possible;
     }
 
-    template <int B, bool Scaled> void forward_samples(std::size_t first, std::size_t t) {
-        const std::size_t d = this->d(), k = this->k(), stride = row() * L, step_of = Scaled ? (d + 1) * L : stride;
-        const T* __restrict const W = P + first * stride;
-        const T* __restrict const rows = Scaled ? scaled : W;
-        const T* __restrict const inputs_of = X + t * (d + 1) * tile;
+    template <int B, bool Scaled>
+    void forward_samples(std::size_t first, const T* __restrict const inputs_of, std::size_t p, std::size_t size) {
+        const std::size_t d = this->d(), k = this->k(), stride = (d + 1) * L;
+        const T* __restrict const rows = Scaled ? scaled : P + weights_at(group_of(p)) + first * stride;
+        const T* __restrict const v_of = P + output_weights_at() + first * k * L;
         T* __restrict const total_of = sums;
-        Stored* __restrict const on_of = masks + first * tile;
-        const bool fresh = first == 0;
+        Stored* __restrict const on_of = masks + (p * vectors + first) * tile;
+        const bool fresh = first == 0 && p == 0;
         Register v[B];
-        UNROLLED for (int b = 0; b < B; ++b) v[b] = V::load(W + b * stride + (d + 1) * L);
-        for (std::size_t s = 0, size = size_of(t); s < size; s += samples_at_once) {
+        UNROLLED for (int b = 0; b < B; ++b) v[b] = V::load(v_of + b * k * L);
+        for (std::size_t s = 0; s < size; s += samples_at_once) {
             const T* __restrict const x = inputs_of + s;
             Register z[samples_at_once][B];
             UNROLLED for (int b = 0; b < B; ++b) {
-                const Register bias = V::load(rows + b * step_of + d * L);
+                const Register bias = V::load(rows + b * stride + d * L);
                 UNROLLED for (int i = 0; i < samples_at_once; ++i) z[i][b] = bias;
             }
             for (std::size_t j = 0; j < d; ++j) {
                 Register w[B];
-                UNROLLED for (int b = 0; b < B; ++b) w[b] = V::load(rows + b * step_of + j * L);
+                UNROLLED for (int b = 0; b < B; ++b) w[b] = V::load(rows + b * stride + j * L);
                 UNROLLED for (int i = 0; i < samples_at_once; ++i) {
                     const Register value = V::all(x[j * tile + i]);
                     UNROLLED for (int b = 0; b < B; ++b) z[i][b] = V::multiply_add(w[b], value, z[i][b]);
@@ -268,8 +306,7 @@ template <class T, std::size_t FixedInputs, std::size_t FixedOutputs> class Netw
                         if (Scaled)
                             total = V::add_where(on[b], total, z[i][b]);
                         else
-                            total = V::multiply_add_where(on[b], z[i][b], V::load(W + b * stride + (d + 1 + o) * L),
-                                                          total);
+                            total = V::multiply_add_where(on[b], z[i][b], V::load(v_of + (b * k + o) * L), total);
                     V::store(place, total);
                 }
             }
@@ -278,47 +315,57 @@ template <class T, std::size_t FixedInputs, std::size_t FixedOutputs> class Netw
 
     // f of whole vectors of samples, from the sums that `forward` left.
     Register values(std::size_t t, std::size_t s, std::size_t o) const {
-        Register f = V::add(V::row_sums(sums + (o * tile + s) * L), V::all(tail(P)[o]));
+        const Register share = V::all(T(1) / static_cast<T>(positions));
+        Register f = V::multiply_add(V::row_sums(sums + (o * tile + s) * L), share, V::all(tail(P)[o]));
         if (skip)
             for (std::size_t j = 0; j < d(); ++j)
-                f = V::multiply_add(V::all(tail(P)[k() + o * d() + j]), V::load(X + (t * D() + j) * tile + s), f);
+                f = V::multiply_add(V::all(tail(P)[k() + o * d() + j]), V::load(column(t, j) + s), f);
         return f;
     }
 
-    // The loss of a tile (not divided by n); R[o, j, s] becomes r[s, o] x̃[s, j] / n.
+    // The loss of a tile (not divided by n); R[o, d, s] becomes r[s, o] / (n l).
     double residuals(std::size_t t) {
-        const Register scale = V::all(T(1) / static_cast<T>(n));
-        const T* x = X + t * D() * tile;
+        const Register scale = V::all(T(1) / static_cast<T>(n * positions));
         double total = 0;
         for (std::size_t o = 0; o < k(); ++o) {
             T* r = R + (o * D() + d()) * tile;
             Register squares = V::zero(), sum = V::zero();
             for (std::size_t s = 0, size = size_of(t); s < size; s += L) {
                 const Register f = values(t, s, o), y = V::load(Y + (t * k() + o) * tile + s);
-                const Register weight = V::load(x + d() * tile + s);  // 0 beyond the last sample
+                const Register weight = V::load(column(t, given) + s);  // 0 beyond the last sample
                 const Register slope = loss == Loss::squared ? V::subtract(f, y) : logistic(f, y, weight, total);
                 const Register e = V::multiply(slope, weight);
                 squares = V::multiply_add(e, e, squares);
                 const Register scaled = V::multiply(e, scale);
                 V::store(r + s, scaled);
                 sum = V::add(sum, scaled);
-                for (std::size_t j = 0; j < d(); ++j)
-                    V::store(R + (o * D() + j) * tile + s, V::multiply(scaled, V::load(x + j * tile + s)));
             }
             if (loss == Loss::squared) total += 0.5 * static_cast<double>(V::sum(squares));
-            tail(G)[o] += V::sum(sum);
-            if (skip) skip_gradient(t, o);
+            tail(G)[o] += V::sum(sum) * static_cast<T>(positions);
         }
         return total;
     }
 
-    void skip_gradient(std::size_t t, std::size_t o) {
-        for (std::size_t j = 0; j < d(); ++j) {
-            Register sum = V::zero();
-            for (std::size_t s = 0, size = size_of(t); s < size; s += L)
-                sum = V::add(sum, V::load(R + (o * D() + j) * tile + s));
-            tail(G)[k() + o * d() + j] += V::sum(sum);
-        }
+    // R[o, j, s] becomes r[s, o] x̃[s, j] / (n l) of one position; its last row is there already.
+    void spread(std::size_t t, std::size_t p) {
+        for (std::size_t o = 0; o < k(); ++o)
+            for (std::size_t j = 0; j < d(); ++j) {
+                const T* const x = column(t, source(p, j));
+                const T* const r = R + (o * D() + d()) * tile;
+                T* const place = R + (o * D() + j) * tile;
+                for (std::size_t s = 0, size = size_of(t); s < size; s += L)
+                    V::store(place + s, V::multiply(V::load(r + s), V::load(x + s)));
+            }
+    }
+
+    void skip_gradient(std::size_t t) {
+        for (std::size_t o = 0; o < k(); ++o)
+            for (std::size_t j = 0; j < d(); ++j) {
+                Register sum = V::zero();
+                for (std::size_t s = 0, size = size_of(t); s < size; s += L)
+                    sum = V::add(sum, V::load(R + (o * D() + j) * tile + s));
+                tail(G)[k() + o * d() + j] += V::sum(sum);
+            }
     }
 
     // Σ log(1 + exp(−y f)) goes to `total`; returns its derivative in f.
@@ -336,30 +383,31 @@ template <class T, std::size_t FixedInputs, std::size_t FixedOutputs> class Netw
         return V::load(fs);
     }
 
-    void backward(std::size_t t) {
-        blocks([&](std::size_t first, auto B) { backward_block<decltype(B)::value>(first, t); });
+    void backward(std::size_t t, std::size_t p) {
+        blocks([&](std::size_t first, auto B) { backward_block<decltype(B)::value>(first, t, p); });
     }
 
-    template <int B> void backward_block(std::size_t first, std::size_t t) {
+    template <int B> void backward_block(std::size_t first, std::size_t t, std::size_t p) {
         const std::size_t pieces = (columns() + columns_at_once - 1) / columns_at_once;
-        for (std::size_t p = 0; p < pieces; ++p) {
-            const std::size_t c = p * columns() / pieces;
-            switch ((p + 1) * columns() / pieces - c) {
-                case 6: backward_piece<B, 6>(first, c, t); break;
-                case 5: backward_piece<B, 5>(first, c, t); break;
-                case 4: backward_piece<B, 4>(first, c, t); break;
-                case 3: backward_piece<B, 3>(first, c, t); break;
-                case 2: backward_piece<B, 2>(first, c, t); break;
-                default: backward_piece<B, 1>(first, c, t); break;
+        for (std::size_t i = 0; i < pieces; ++i) {
+            const std::size_t c = i * columns() / pieces;
+            switch ((i + 1) * columns() / pieces - c) {
+                case 6: backward_piece<B, 6>(first, c, t, p); break;
+                case 5: backward_piece<B, 5>(first, c, t, p); break;
+                case 4: backward_piece<B, 4>(first, c, t, p); break;
+                case 3: backward_piece<B, 3>(first, c, t, p); break;
+                case 2: backward_piece<B, 2>(first, c, t, p); break;
+                default: backward_piece<B, 1>(first, c, t, p); break;
             }
         }
     }
 
-    template <int B, int C> void backward_piece(std::size_t first, std::size_t column, std::size_t t) {
+    template <int B, int C> void backward_piece(std::size_t first, std::size_t column, std::size_t t, std::size_t p) {
+        const bool fresh = t == 0 && (p == 0 || groups > 1);
         Register q[B][C];
         UNROLLED for (int b = 0; b < B; ++b)
             UNROLLED for (int c = 0; c < C; ++c) q[b][c] = V::zero();
-        const Stored* on = masks + first * tile;
+        const Stored* on = masks + (p * vectors + first) * tile;
         const T* r = R + column * tile;
         for (std::size_t s = 0, size = size_of(t); s < size; ++s) {
             Mask active[B];
@@ -373,28 +421,30 @@ template <class T, std::size_t FixedInputs, std::size_t FixedOutputs> class Netw
         }
         UNROLLED for (int b = 0; b < B; ++b)
             UNROLLED for (int c = 0; c < C; ++c) {
-                T* place = Q + ((first + b) * columns() + column + c) * L;
-                V::store(place, t == 0 ? q[b][c] : V::add(V::load(place), q[b][c]));
+                T* place = Q + ((group_of(p) * vectors + first + b) * columns() + column + c) * L;
+                V::store(place, fresh ? q[b][c] : V::add(V::load(place), q[b][c]));
             }
     }
 
     // From q to the gradient of all neurons.
     void assemble() {
-        for (std::size_t u = 0; u < vectors; ++u) {
-            const T* p = P + u * row() * L;
-            const T* q = Q + u * columns() * L;
-            T* g = G + u * row() * L;
+        for (std::size_t u = 0; u < groups * vectors; ++u) {
+            const T* const p = P + u * D() * L;
+            const T* const v = P + output_weights_at() + u % vectors * k() * L;
+            const T* const q = Q + u * columns() * L;
+            T* const g = G + u * D() * L;
+            T* const gv = G + output_weights_at() + u % vectors * k() * L;
             for (std::size_t j = 0; j < D(); ++j) {
                 Register total = V::zero();
                 for (std::size_t o = 0; o < k(); ++o)
-                    total = V::multiply_add(V::load(p + (D() + o) * L), V::load(q + (o * D() + j) * L), total);
+                    total = V::multiply_add(V::load(v + o * L), V::load(q + (o * D() + j) * L), total);
                 V::store(g + j * L, total);
             }
             for (std::size_t o = 0; o < k(); ++o) {
-                Register total = V::zero();
+                Register total = u < vectors ? V::zero() : V::load(gv + o * L);
                 for (std::size_t j = 0; j < D(); ++j)
                     total = V::multiply_add(V::load(p + j * L), V::load(q + (o * D() + j) * L), total);
-                V::store(g + (D() + o) * L, total);
+                V::store(gv + o * L, total);
             }
         }
     }
@@ -407,32 +457,35 @@ template <class T, std::size_t FixedInputs, std::size_t FixedOutputs> class Netw
 
     void copy_out(const T* from, Parameters<T> out) const {
         const T sign = T(-1);
-        for (std::size_t i = 0; i < m; ++i) {
-            const T* place = from + i / L * row() * L + i % L;
+        for (std::size_t i = 0; i < groups * m; ++i) {
+            const T* const place = from + weights_at(i / m) + neuron(i % m, D());
             for (std::size_t j = 0; j < d(); ++j) out.w[i * d() + j] = place[j * L];
             out.b[i] = sign * place[d() * L];
-            for (std::size_t o = 0; o < k(); ++o) out.v[o * m + i] = place[(D() + o) * L];
         }
+        for (std::size_t o = 0; o < k(); ++o)
+            for (std::size_t i = 0; i < m; ++i) out.v[o * m + i] = from[output_weights_at() + neuron(i, k()) + o * L];
         std::copy(tail(from), tail(from) + k(), out.output_bias);
         if (skip) std::copy(tail(from) + k(), tail(from) + k() + k() * d(), out.skip);
     }
 
     void mark_live(std::size_t t, std::vector<char>& live) const {
-        for (std::size_t u = 0; u < vectors; ++u)
+        for (std::size_t u = 0; u < positions * vectors; ++u)
             for (std::size_t s = 0; s < size_of(t); ++s) {
                 alignas(64) T ones[L];
                 V::store(ones, V::add_where(V::kept(masks + u * tile + s), V::zero(), V::all(T(1))));
-                for (std::size_t lane = 0; lane < L; ++lane) live[u * L + lane] |= ones[lane] > 0;
+                for (std::size_t lane = 0; lane < L; ++lane) live[u % (groups * vectors) * L + lane] |= ones[lane] > 0;
             }
     }
 
     const std::size_t n, inputs, outputs, m, vectors;
     const bool skip;
     const Loss loss;
+    const std::size_t given, positions, groups;  // columns of the data, patches in a sample, positions with own weights
+    const std::vector<std::size_t> patches;      // columns of each position; empty where the sample is the one patch
     const std::size_t tiles;
     Aligned<T> X, Y, P, G, saved, Q;
     Aligned<Stored> masks;
-    Aligned<T> sums, R, scaled, least;
+    Aligned<T> sums, R, gathered, scaled, least;
 };
 
 template <class T>

@@ -8,6 +8,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -59,11 +60,19 @@ template <class T> class Bound {
   public:
     Bound(Matrix<const T> w, Vector<const T> b, Matrix<const T> v, Vector<const T> output_bias,
           std::optional<Matrix<const T>> skip, Matrix<const T> x, Matrix<const T> y, const std::string& loss,
-          const std::optional<std::string>& instruction_set)
-        : shape{x.shape(0), x.shape(1), w.shape(0), v.shape(0), skip.has_value()} {
-        demand(shape.n > 0 && shape.d > 0 && shape.m > 0 && shape.k > 0, "every array must have at least one entry");
-        demand(w.shape(1) == shape.d, "w must be [m, d] and x [n, d]");
-        demand(b.shape(0) == shape.m && v.shape(1) == shape.m, "b must be [m] and v [k, m]");
+          const std::optional<std::string>& instruction_set, std::optional<Matrix<const std::int64_t>> patches)
+        : shape{x.shape(0), w.shape(1), v.shape(1), v.shape(0), skip.has_value(), x.shape(1),
+                patches ? patches->shape(0) : 1, w.shape(0) == v.shape(1), patches ? patches->data() : nullptr} {
+        demand(shape.n > 0 && shape.d > 0 && shape.m > 0 && shape.k > 0 && shape.positions > 0 && shape.inputs > 0,
+               "every array must have at least one entry");
+        demand(shape.shared || (patches && w.shape(0) == shape.positions * shape.m),
+               "w must be [m, d] with v [k, m], or [positions * m, d] with patches");
+        demand(b.shape(0) == w.shape(0), "b must have one entry for each row of w");
+        demand(patches ? patches->shape(1) == shape.d && !skip : shape.d == shape.inputs,
+               "w must be [m, d] and x [n, d], or patches [positions, d] without skip");
+        for (std::size_t i = 0; patches && i < patches->size(); ++i)
+            demand(patches->data()[i] >= 0 && patches->data()[i] < static_cast<std::int64_t>(shape.inputs),
+                   "patches must name columns of x");
         demand(output_bias.shape(0) == shape.k, "output_bias must be [k]");
         demand(!skip || (skip->shape(0) == shape.k && skip->shape(1) == shape.d), "skip must be [k, d]");
         demand(y.shape(0) == shape.n && y.shape(1) == shape.k, "y must be [n, k]");
@@ -112,7 +121,8 @@ template <class T> class Bound {
   private:
     Parameters<T> places(Matrix<T>& w, Vector<T>& b, Matrix<T>& v, Vector<T>& output_bias,
                          std::optional<Matrix<T>>& skip) const {
-        demand(w.shape(0) == shape.m && w.shape(1) == shape.d && b.shape(0) == shape.m, "w must be [m, d] and b [m]");
+        const std::size_t rows = shape.shared ? shape.m : shape.positions * shape.m;
+        demand(w.shape(0) == rows && w.shape(1) == shape.d && b.shape(0) == rows, "w must be [m, d] and b [m]");
         demand(v.shape(0) == shape.k && v.shape(1) == shape.m, "v must be [k, m]");
         demand(output_bias.shape(0) == shape.k, "output_bias must be [k]");
         demand(skip.has_value() == shape.skip, "skip must be given exactly where the network has one");
@@ -131,8 +141,9 @@ template <class T> void bind(nb::module_& module, const char* name) {
     nb::class_<Bound<T>>(module, name)
         .def(nb::init<Matrix<const T>, Vector<const T>, Matrix<const T>, Vector<const T>,
                       std::optional<Matrix<const T>>, Matrix<const T>, Matrix<const T>, const std::string&,
-                      const std::optional<std::string>&>(),
-             w, b, v, bias, skip, x, y, "loss"_a = "squared", "instruction_set"_a = nb::none())
+                      const std::optional<std::string>&, std::optional<Matrix<const std::int64_t>>>(),
+             w, b, v, bias, skip, x, y, "loss"_a = "squared", "instruction_set"_a = nb::none(),
+             nb::arg("patches").noconvert().none() = nb::none())
         .def_prop_ro("instruction_set", [](const Bound<T>& self) { return self.isa; })
         .def("evaluate", &Bound<T>::evaluate)
         .def("descend", &Bound<T>::descend, "steps"_a, "step_size"_a, "keep"_a, "clip"_a, "limit"_a)

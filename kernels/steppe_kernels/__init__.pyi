@@ -14,6 +14,7 @@ class _Descent:
         y: Any,
         loss: str = "squared",
         instruction_set: str | None = None,
+        patches: Any = None,
     ) -> None: ...
     @property
     def instruction_set(self) -> str: ...

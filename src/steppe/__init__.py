@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .harness import Grid, Study
     from .networks import ShallowReLU
     from .norms import path_norm, variation_norm, weighted_variation_norm
-    from .panel import check_flatness, measure
+    from .panel import check_flatness, measure, shatterability
     from .training import gradient_descent, train_stacked
     from .workflow import run
 
@@ -55,6 +55,7 @@ _HOMES = {
     "path_norm": "norms",
     "run": "workflow",
     "sharpness": "curvature",
+    "shatterability": "panel",
     "shattering": "activations",
     "train_stacked": "training",
     "variation_norm": "norms",
@@ -109,6 +110,7 @@ __all__ = [
     "report",
     "run",
     "sharpness",
+    "shatterability",
     "shattering",
     "solvers",
     "stats",

@@ -16,8 +16,8 @@ from steppe.theory import rates
 
 TOY = Path(__file__).parents[1] / "workflow" / "toy_study.py"
 COMMANDS = [
-    "list", "show", "run", "judge", "diff", "export", "measure", "compress", "check", "verify", "rates", "cite",
-    "doctor",
+    "list", "show", "run", "judge", "diff", "export", "measure", "shatter", "compress", "check", "verify", "rates",
+    "cite", "doctor",
 ]  # fmt: skip
 pytestmark = pytest.mark.door
 

@@ -234,7 +234,7 @@ def test_bad_input():
         check_stability(network, x, y, step_size=0.1, lr=0.1)
     with pytest.raises(ParameterError, match="`step_size` must be > 0"):
         check_stability(network, x, y, step_size=0.0)
-    with pytest.raises(KindError, match="must be a ShallowReLU, got Linear"):
+    with pytest.raises(KindError, match="must be a ShallowReLU or a PatchReLU, got Linear"):
         check_gauss_newton(torch.nn.Linear(2, 1), x, y)
     broken = network.copy()
     with torch.no_grad():

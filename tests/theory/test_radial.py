@@ -5,7 +5,7 @@ import pytest
 from scipy import integrate, special
 
 from steppe.core import ParameterError
-from steppe.theory import radial_marginal_tail, radial_weight, radial_weight_exponent
+from steppe.theory import radial_marginal_tail, radial_tail_excess, radial_weight, radial_weight_exponent
 
 
 def brute_force(d, alpha, t):
@@ -33,24 +33,25 @@ def test_agrees_with_the_integral_over_the_radius(d, alpha, t):
     assert radial_marginal_tail(d, alpha, t) == pytest.approx(p, rel=1e-6)
     assert radial_weight(d, alpha, t) == pytest.approx(s * math.hypot(p, s + t * p), rel=1e-6)
     assert radial_marginal_tail(d, alpha, -t) == pytest.approx(1 - p, rel=1e-9)
+    assert radial_tail_excess(d, alpha, t) == pytest.approx(s, rel=1e-6)
+    assert radial_tail_excess(d, alpha, -t) == pytest.approx(s + t, rel=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("d", "alpha", "tail", "weight"),
+    ("d", "alpha", "slopes"),
     [
-        (2, 1, 1.501, 4.001),
-        (3, 0.3, 1.301, 3.600),
-        (3, 2, 3.002, 7.002),
-        (5, 0.5, 2.500, 5.999),
-        (5, 1.5, 3.502, 8.002),
+        (2, 1, (1.501, 2.501, 4.001)),
+        (3, 0.3, (1.301, 2.300, 3.600)),
+        (3, 2, (3.002, 4.002, 7.002)),
+        (5, 0.5, (2.500, 3.500, 5.999)),
+        (5, 1.5, (3.502, 4.501, 8.002)),
     ],
 )
-def test_tail_exponents(d, alpha, tail, weight):
+def test_tail_exponents(d, alpha, slopes):
     distance = np.geomspace(1e-3, 1e-2, 9)
-    p = [float(radial_marginal_tail(d, float(alpha), 1 - h)) for h in distance]
-    g = [float(radial_weight(d, float(alpha), 1 - h)) for h in distance]
-    assert np.polyfit(np.log(distance), np.log(p), 1)[0] == pytest.approx(tail, abs=1.1e-3)
-    assert np.polyfit(np.log(distance), np.log(g), 1)[0] == pytest.approx(weight, abs=1.6e-3)
+    for function, slope in zip((radial_marginal_tail, radial_tail_excess, radial_weight), slopes, strict=True):
+        values = [float(function(d, float(alpha), 1 - h)) for h in distance]
+        assert np.polyfit(np.log(distance), np.log(values), 1)[0] == pytest.approx(slope, abs=1.6e-3)
     assert radial_weight_exponent(d, float(alpha)) == d + 2 * alpha
 
 
@@ -74,6 +75,16 @@ def test_on_the_interval_uniform_radius_is_the_uniform_ball():
     for t in (-0.9, -0.2, 0.0, 0.5, 0.99):
         assert radial_weight(1, 1.0, t) == pytest.approx(ball_weight(1, t), rel=1e-12)
         assert radial_weight(1, 1.0, t, sides="one") == pytest.approx(ball_weight(1, t, sides="one"), rel=1e-12)
+
+
+def test_the_depth_of_an_isotropic_law_is_its_marginal_tail():
+    from steppe.activations import half_space_depth
+    from steppe.data import radial
+
+    x = radial(6000, 2, alpha=0.7, seed=0)
+    radii = [0.05, 0.3, 0.6, 0.9]
+    depth = half_space_depth(x.new_tensor([[r * math.cos(r), r * math.sin(r)] for r in radii]), x)
+    assert depth.tolist() == pytest.approx([float(radial_marginal_tail(2, 0.7, r)) for r in radii], abs=0.03)
 
 
 def test_outside_and_bad_input():

@@ -20,7 +20,8 @@ def check(
     Exit code 0 if every inequality holds, 1 if one fails though its theorem applies, 3 if a hypothesis does not hold.
 
     Args:
-        network: A .safetensors file with w, b, v (and output_bias, skip), or the state of Linear, ReLU, Linear.
+        network: A .safetensors file with w, b, v (and output_bias, skip), or the state of Linear, ReLU, Linear, or that
+            of a PatchReLU.
         data: An .npz with x and y, or a .csv whose last column is y.
         step_size: Also check what stability of gradient descent with this step implies.
         json: Print JSON.

@@ -22,6 +22,7 @@ from .measure import measure
 from .output import EXIT_CODES, INTERRUPTED, MISUSE, UNUSABLE, complain
 from .rates import rates
 from .run import run
+from .shatter import shatter
 from .show import show
 from .verify import verify
 
@@ -34,6 +35,7 @@ _COMMANDS: dict[str, Callable[..., int]] = {
     "export": export,
     "measure": measure,
     "compress": compress,
+    "shatter": shatter,
     "check": check,
     "verify": verify,
     "rates": rates,

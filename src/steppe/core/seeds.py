@@ -7,10 +7,12 @@ from .validation import check_integer, check_known
 # Every purpose that draws random numbers. Changing a name changes every number drawn for it.
 PURPOSES: dict[str, str] = {
     "activations.directions": "random directions of half-space depth",
+    "activations.neighbors": "points whose nearest neighbours are sought",
     "core.part": "choice of samples where only part of the data is measured",
     "core.test": "tests of the generator itself",
     "curvature.fisher": "labels drawn from a model for the sampled Fisher matrix",
     "curvature.probe": "start vectors and probes of curvature estimators",
+    "data.images": "choice of images and of their tiles",
     "data.mixture_of_subspaces": "sampler",
     "data.mixture_of_subspaces.bases": "the subspaces of that sampler",
     "data.noise": "additive label noise",
@@ -25,10 +27,15 @@ PURPOSES: dict[str, str] = {
     "data.uniform_sphere": "sampler",
     "linalg.start": "start vectors of iterative methods",
     "networks.deep_linear": "initialisation",
+    "networks.factorization": "bases of factorizations of a matrix",
+    "networks.factorization.spread": "how far random factorizations are from balanced ones",
     "networks.patch_relu": "initialisation",
+    "networks.patches": "patch index schemes that draw",
     "networks.random_relu": "random ReLU process",
     "networks.shallow_relu": "initialisation",
     "networks.sequential": "initialisation of ordinary modules",
+    "panel.reference_laws": "Gaussian tables that the depth of a table is compared with",
+    "panel.patch_geometry": "choice of patches",
     "solvers.attack": "starts of attacks on a network's inputs",
     "solvers.first_order": "initialisation of first-order training",
     "solvers.multi_output": "first network and starts of the oracle for several outputs",
@@ -39,6 +46,7 @@ PURPOSES: dict[str, str] = {
     "study.control": "shuffles of negative controls",
     "study.extra": "whatever a user's own part draws",
     "study.holdout": "held-out inputs",
+    "training.factorization": "starts of deep matrix factorization",
 }
 
 

@@ -1,4 +1,4 @@
-"""Exact curvature of shallow ReLU networks under the losses of the house."""
+"""Exact curvature of shallow ReLU networks and networks of patches under the losses of the house."""
 
 from functools import cached_property
 from typing import Any
@@ -17,12 +17,14 @@ from steppe.core import (
     SquaredLoss,
     check_same_place,
 )
-from steppe.networks import OutputWeights, ShallowProducts, ShallowReLU
+from steppe.networks import OutputWeights, PatchProducts, PatchReLU, ShallowProducts, ShallowReLU
+
+NetworkProducts = ShallowProducts | PatchProducts
 
 
 def has_closed_form(model: nn.Module, loss: Any) -> bool:
-    """Whether exact products exist: a plain `ShallowReLU`, all or none of it frozen, and a loss of the house."""
-    if type(model) is not ShallowReLU or type(loss) not in (SquaredLoss, CrossEntropy, Logistic):
+    """Whether exact products exist: a plain `ShallowReLU` or `PatchReLU`, all or none frozen, a loss of the house."""
+    if type(model) not in (ShallowReLU, PatchReLU) or type(loss) not in (SquaredLoss, CrossEntropy, Logistic):
         return False
     flags = {parameter.requires_grad for parameter in model.parameters()}
     return len(flags) == 1 and not (model._forward_hooks or model._forward_pre_hooks)
@@ -61,7 +63,12 @@ class ClosedForm:
     backend = "closed form"
 
     def __init__(
-        self, network: ShallowReLU, loss: SquaredLoss | CrossEntropy | Logistic, batches: Batches, *, dtype: torch.dtype
+        self,
+        network: ShallowReLU | PatchReLU,
+        loss: SquaredLoss | CrossEntropy | Logistic,
+        batches: Batches,
+        *,
+        dtype: torch.dtype,
     ) -> None:
         if not dtype.is_floating_point:
             raise DtypeError(f"`dtype` must be a floating dtype, got {dtype}; pass torch.float64")
@@ -71,7 +78,7 @@ class ClosedForm:
         self.network = network
         self.dtype, self.device, self.samples = dtype, x.device, len(x)
         with torch.inference_mode(mode=False), torch.no_grad():
-            self.products = ShallowProducts(network.copy(dtype=dtype), x.to(dtype))
+            self.products = _products(network, x, dtype)
             self.size = self.all_parameters = self.products.size
             outputs, targets = self.products.outputs, y.to(dtype) if y.is_floating_point() else y
             if not torch.isfinite(outputs).all():
@@ -102,6 +109,12 @@ class ClosedForm:
         """The exact diagonal, the same for both matrices."""
         with torch.no_grad():
             return self.products.diagonal(self.weigh)
+
+
+def _products(network: ShallowReLU | PatchReLU, x: Tensor, dtype: torch.dtype) -> NetworkProducts:
+    if isinstance(network, PatchReLU):
+        return PatchProducts(network.copy(dtype=dtype), x.to(dtype))
+    return ShallowProducts(network.copy(dtype=dtype), x.to(dtype))
 
 
 def _check_labels(loss: Any, targets: Tensor, k: int) -> None:

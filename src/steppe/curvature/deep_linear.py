@@ -6,8 +6,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from steppe.core import Batches, ComputationError, DtypeError, SquaredLoss, check_same_place
+from steppe.core import (
+    Batches,
+    ComputationError,
+    DtypeError,
+    ParameterError,
+    SquaredLoss,
+    check_integer,
+    check_number,
+    check_same_place,
+)
+from steppe.linalg import Eigenvalues
 from steppe.networks import DeepLinear, DeepLinearProducts
+
+from .factorization_problem import FactorizationProblem
+
+_SMALL = 32  # matrices up to this size are diagonalised whole
 
 
 def has_deep_linear_form(model: nn.Module, loss: Any) -> bool:
@@ -41,8 +55,10 @@ class DeepLinearForm:
         self.dtype, self.device, self.samples = dtype, x.device, len(x)
         with torch.inference_mode(mode=False), torch.no_grad():
             SquaredLoss()(network(x), y)  # refuses targets that do not fit
-            features, targets = _condensed(x.to(dtype), y.to(dtype))
-            self.products = DeepLinearProducts(network, features, targets)
+            features, targets = condensed(x.to(dtype), y.to(dtype))
+            root = len(x) ** 0.5
+            self.targets = targets / root
+            self.products = DeepLinearProducts(network, features / root, self.targets)
         if not all(torch.isfinite(adjoint).all() for adjoint in self.products.adjoints):
             raise ComputationError("the network's outputs are not finite; its weights have diverged, use earlier ones")
         self.size = self.all_parameters = self.products.size
@@ -62,11 +78,36 @@ class DeepLinearForm:
         with torch.no_grad():
             return self.products.diagonal()
 
+    def largest(self, kind: str, k: int, *, rtol: float, **more: Any) -> Eigenvalues | None:
+        """The k largest eigenvalues through the output space [d_L·min(n, d_0)], where that is sound; None elsewhere.
 
-def _condensed(x: Float[Tensor, "n d"], y: Float[Tensor, "n k"]) -> tuple[Float[Tensor, "d q"], Float[Tensor, "k q"]]:
-    """F and Z with (1/2n) ‖X Wᵀ − Y‖² = ½ ‖W F − Z‖² + a constant, of min(n, d) columns."""
-    root = len(x) ** 0.5
+        It is for the Gauss–Newton matrix. It is for the Hessian if what the residual adds to it is proved to be within
+        a tenth of the tolerance; where it is not, that part couples the layers and has no small rank.
+
+        Args:
+            kind: "Hessian" or "Gauss–Newton".
+            k: How many.
+            rtol: Relative tolerance of the residuals.
+            **more: As in `extreme_eigenvalues`.
+        """
+        k = check_integer("k", k, minimum=1, maximum=self.size)
+        rtol = check_number("rtol", rtol, above=0.0)
+        problem = FactorizationProblem(
+            self.products.layers, self.products.forwards[0], self.targets if kind == "Hessian" else None, 0.5
+        )
+        if self.size <= _SMALL or problem.space.size >= self.size or self.dtype != torch.float64:
+            return None
+        if not problem.flat_enough(rtol / 10):
+            return None
+        try:
+            return problem.solve(k, rtol=rtol, **more)
+        except ParameterError:  # fewer than k are above rounding
+            return None
+
+
+def condensed(x: Float[Tensor, "n d"], y: Float[Tensor, "n k"]) -> tuple[Float[Tensor, "d q"], Float[Tensor, "k q"]]:
+    """F and Z of min(n, d) columns with ‖X Wᵀ − Y‖² = ‖W F − Z‖² + a constant."""
     if len(x) <= x.shape[1]:
-        return x.T / root, y.T / root
-    q, r = torch.linalg.qr(x / root)
-    return r.T, (q.T @ y).T / root
+        return x.T, y.T
+    q, r = torch.linalg.qr(x)
+    return r.T, (q.T @ y).T

@@ -7,9 +7,10 @@ from typing import Any, Literal, Unpack
 from torch import Tensor
 
 from steppe.core import Estimate, KindError
-from steppe.linalg import Eigenvalues, Progress, extreme_eigenvalues, remaining
+from steppe.linalg import Eigenvalues, Progress, SymmetricOperator, extreme_eigenvalues, remaining
 
-from .operators import as_operator, kind_of
+from .deep_linear import DeepLinearForm
+from .operators import CurvatureOperator, as_operator, kind_of
 from .options import ProblemOptions, refuse_unknown_options
 
 _KEYWORDS = ("rtol", "start", "seed", "max_products", "budget", "progress")
@@ -64,7 +65,7 @@ def eigenvalues(
             f"`eigenvalues` takes (operator, k) or (model, loss, data, k), got {1 + len(more)} positional arguments"
             f"{'' if k is None else ' and k'}; pass k once"
         )
-    found = extreme_eigenvalues(
+    found = _search(
         as_operator(operator, loss, data, function="eigenvalues", **options),
         1 if count is None else count,
         which=which,
@@ -135,8 +136,9 @@ def sharpness(
     refuse_unknown_options("sharpness", options, *_KEYWORDS)
     began = time.perf_counter()
     operator = as_operator(model, loss, data, function="sharpness", **options)
-    found = extreme_eigenvalues(
+    found = _search(
         operator,
+        1,
         rtol=rtol,
         start=start,
         seed=seed,
@@ -145,6 +147,23 @@ def sharpness(
         progress=progress,
     )
     return replace(sharpness_estimate(found, kind_of(operator)), seconds=time.perf_counter() - began)
+
+
+def _search(
+    operator: SymmetricOperator,
+    k: int,
+    *,
+    which: Literal["largest", "smallest"] = "largest",
+    start: Tensor | None = None,
+    **more: Any,
+) -> Eigenvalues:
+    """`extreme_eigenvalues`, or a closed form's own way to its largest ones where that is sound."""
+    if isinstance(operator, CurvatureOperator) and isinstance(operator.source, DeepLinearForm):
+        own = which == "largest" and start is None and operator.kind in ("Hessian", "Gauss–Newton")
+        found = operator.source.largest(operator.kind, k, **more) if own else None
+        if found is not None:
+            return replace(found, convention=operator.convention)
+    return extreme_eigenvalues(operator, k, which=which, start=start, **more)
 
 
 def sharpness_estimate(found: Eigenvalues, kind: str) -> Estimate:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from steppe.core import Batches, KindError, Objective, check_choice, check_integer
-from steppe.networks import ShallowProducts, ShallowReLU
+from steppe.networks import PatchReLU, ShallowReLU
 
-from .closed_form import ClosedForm
+from .closed_form import ClosedForm, NetworkProducts
 from .likelihoods import FisherKind, fisher_map, no_likelihood, unlikely
 from .operators import CurvatureOperator, build
 from .options import ProblemOptions, refuse_unknown_options
@@ -103,7 +103,7 @@ def fisher(
 
 def _closed(model: Any, kind: FisherKind) -> bool:
     """The form of deep linear networks knows only the squared loss's own curvature."""
-    return kind == "true" or isinstance(model, ShallowReLU)
+    return kind == "true" or isinstance(model, ShallowReLU | PatchReLU)
 
 
 def _product(
@@ -125,7 +125,7 @@ def _product(
     return product
 
 
-def _through(products: ShallowProducts, weigh: OutputMap, block: Tensor) -> Tensor:
+def _through(products: NetworkProducts, weigh: OutputMap, block: Tensor) -> Tensor:
     with torch.no_grad():
         moved = products.jvp(block)
         return products.vjp(torch.stack([weigh(u.contiguous()) for u in moved.unbind(dim=2)], dim=2))

@@ -151,6 +151,21 @@ def _choose(n: int, rows: int, seed: int | None) -> Tensor:
     return torch.randperm(n, generator=generator("data.subset", seed))[:rows]
 
 
+def photograph(name: str) -> Float[Tensor, "427 640 3"]:
+    """One of scikit-learn's two sample photographs, in three colours from 0 to 1.
+
+    Args:
+        name: `"china"` or `"flower"`.
+
+    Raises:
+        UnknownNameError: There is no such photograph.
+    """
+    check_choice("name", name, ["china", "flower"])
+    from sklearn.datasets import load_sample_image
+
+    return torch.as_tensor(np.array(load_sample_image(f"{name}.jpg")), dtype=torch.float64) / 255
+
+
 def image_patches(n: int, *, size: int = 3, image: str = "both", seed: int) -> RealData:
     """Colour patches [n, 3 · size²] at random places of scikit-learn's two sample photographs, in the unit ball.
 
@@ -171,10 +186,7 @@ def image_patches(n: int, *, size: int = 3, image: str = "both", seed: int) -> R
     n = check_integer("n", n, minimum=2)
     size = check_integer("size", size, minimum=1, maximum=32)
     check_choice("image", image, ["both", "china", "flower"])
-    from sklearn.datasets import load_sample_image
-
-    files = {"both": ["china.jpg", "flower.jpg"]}.get(image, [f"{image}.jpg"])
-    pictures = [torch.as_tensor(np.array(load_sample_image(file)), dtype=torch.float64) / 255 for file in files]
+    pictures = [photograph(name) for name in (["china", "flower"] if image == "both" else [image])]
     rng = generator("data.patches", seed)
     which = torch.randint(len(pictures), (n,), generator=rng).tolist()
     place = torch.rand(n, 2, generator=rng, dtype=torch.float64)

@@ -57,6 +57,11 @@ class KrylovBasis:
         return 64 * torch.finfo(self.operator.dtype).eps * self.scale
 
     @property
+    def dust(self) -> float:
+        """What sticks out by less is rounding of the basis itself, whose products sum over p entries."""
+        return max(self.rounding, self.rows.shape[1] ** 0.5 * torch.finfo(torch.float64).eps * self.scale)
+
+    @property
     def basis(self) -> Float[Tensor, "j p"]:
         """The basis so far, as rows."""
         return self.rows[: self.size]
@@ -81,7 +86,7 @@ class KrylovBasis:
         self.scale = max(self.scale, float(image.norm(dim=1).max()))
         # What stuck out before and was taken into the basis now sticks out no more.
         earlier = self.remainders - (self.remainders @ block.T) @ block
-        left = (earlier.norm(dim=1) > self.rounding).tolist()
+        left = (earlier.norm(dim=1) > self.dust).tolist()
         fresh = list(range(old, self.size))
         self.born = [column for column, out in zip(self.born, left, strict=True) if out] + fresh
         self.remainders = torch.cat([earlier[left], remainder])
@@ -113,7 +118,7 @@ class KrylovBasis:
         """The next frontier: what sticks out of columns since ≤ j < until, and random directions; False if none."""
         last = self.size if until is None else until
         large = self.remainders[[row for row, column in enumerate(self.born) if since <= column < last]]
-        large = large[large.norm(dim=1) > self.rounding]
+        large = large[large.norm(dim=1) > self.dust]
         self.frontier = self._orthonormal(torch.cat([large, self.random(random)]))
         return self.frontier.shape[0] > 0
 

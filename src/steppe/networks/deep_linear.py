@@ -21,6 +21,8 @@ from steppe.core import (
     refuse_unknown_keywords,
 )
 
+from .factorizations import balanced_layers, check_matrices, regularized_layers, spread_layers
+
 
 class DeepLinear(nn.Module):
     """A deep linear network f(x) = W_L ⋯ W_1 x, without biases.
@@ -95,30 +97,83 @@ class DeepLinear(nn.Module):
             layers: [d_1, d_0], …, [d_L, d_{L−1}].
 
         Raises:
+            KindError: It is no list of matrices.
             ShapeError: They do not multiply.
             DtypeError: Their dtypes differ or are not floating.
         """
-        matrices = [
-            layer if isinstance(layer, Tensor) else torch.as_tensor(layer, dtype=torch.float64) for layer in layers
-        ]
-        if not matrices:
-            raise ShapeError("`layers` must hold at least one matrix, got none; pass [W_1, …, W_L]")
-        previous = None
-        for index, matrix in enumerate(matrices, 1):
-            if matrix.ndim != 2 or 0 in matrix.shape or (previous is not None and matrix.shape[1] != previous):
-                expected = f"[d_{index}, {'d_0' if previous is None else previous}]"
-                raise ShapeError(
-                    f"W_{index} must have shape {expected}, got {list(matrix.shape)}; W_1 acts first: W_L … W_1 x"
-                )
-            if not matrix.is_floating_point() or matrix.dtype != matrices[0].dtype:
-                raise DtypeError(
-                    f"W_{index} must have W_1's floating dtype, {matrices[0].dtype}, got {matrix.dtype}; convert it"
-                )
-            previous = matrix.shape[0]
+        matrices = check_matrices(layers)
         network = cls.__new__(cls)
         nn.Module.__init__(network)
         network._set(matrices, matrices[0].dtype, matrices[0].device)
         return network
+
+    @classmethod
+    def balanced(cls, target: Any, sizes: Sequence[int], *, seed: int = 0) -> "DeepLinear":
+        """A balanced factorization of `target`: W_l = Q_l Σ^{1/L} Q_{l−1}ᵀ for M = U Σ Vᵀ, Q_0 = V, Q_L = U.
+
+        It satisfies W_{l+1}ᵀ W_{l+1} = W_l W_lᵀ, and no factorization is flatter.
+
+        Args:
+            target: M [d_L, d_0]. Singular values at rounding level are taken as zero.
+            sizes: d_0, d_1, …, d_L; hidden widths at least the rank of M.
+            seed: Seed of the random orthonormal columns Q_1, …, Q_{L−1}.
+
+        Raises:
+            ShapeError: `sizes` do not fit the target.
+            ParameterError: A hidden layer is too narrow.
+            DataError: The target is not finite.
+
+        Example:
+            >>> [layer.abs().max().item() for layer in DeepLinear.balanced([[16.0]], [1, 1, 1, 1, 1]).layers]
+            [2.0, 2.0, 2.0, 2.0]
+        """
+        return cls.from_layers(balanced_layers(target, sizes, seed=seed))
+
+    @classmethod
+    def random_minimizer(cls, target: Any, sizes: Sequence[int], *, spread: float = 1.0, seed: int = 0) -> "DeepLinear":
+        """A factorization of `target` drawn at random, the less flat the larger `spread`.
+
+        The balanced one of the same seed, with idle units: paths through what its hidden layers leave free, of size
+        spread · σ_1^{1/L}, which some layer interrupts. Then W_l → G_l W_l G_{l−1}⁻¹ with random G_l, whose
+        logarithms of singular values are N(0, spread²).
+
+        Args:
+            target: M [d_L, d_0].
+            sizes: d_0, d_1, …, d_L; hidden widths at least the rank of M.
+            spread: ≥ 0; 0 gives the balanced one. The product differs from M by rounding, which the condition
+                numbers of the G_l magnify.
+            seed: Seed of everything that is random.
+
+        Raises:
+            SteppeError: As `balanced`; ParameterError for a negative spread.
+        """
+        return cls.from_layers(spread_layers(target, sizes, spread=spread, seed=seed))
+
+    @classmethod
+    def regularized_minimizer(
+        cls,
+        target: Any,
+        sizes: Sequence[int],
+        *,
+        weight: float | Sequence[float],
+        scale: float = 1.0,
+        seed: int = 0,
+    ) -> "DeepLinear":
+        """A global minimizer of scale · ‖M − W_L ⋯ W_1‖_F² + weight · Σ_l ‖W_l‖_F², drawn at random.
+
+        W_l = Q_l S^{1/L} Q_{l−1}ᵀ with the singular values S that `theory.singular_value_map` leaves of M.
+
+        Args:
+            target: M [d_L, d_0].
+            sizes: d_0, d_1, …, d_L; a narrow layer keeps the largest singular values only.
+            weight: λ > 0, or one for each layer.
+            scale: Factor > 0 of the squared error.
+            seed: Seed of the random orthonormal columns Q_1, …, Q_{L−1}.
+
+        Raises:
+            SteppeError: As `theory.end_to_end_minimizer`.
+        """
+        return cls.from_layers(regularized_layers(target, sizes, weight=weight, scale=scale, seed=seed))
 
     @classmethod
     def from_sequential(cls, module: nn.Sequential) -> "DeepLinear":
@@ -196,15 +251,18 @@ class DeepLinearProducts:
     so both have the same diagonal, (W_{l+1}ᵀ ⋯ W_Lᵀ W_L ⋯ W_{l+1})_aa ‖(P_{l−1})_b‖².
 
     Args:
-        network: Copied: training it on does not change the products.
+        network: A network or its matrices; copied: training it on does not change the products.
         features: F.
         targets: Z.
 
     Cost per product: 4 L matrix products with q columns.
     """
 
-    def __init__(self, network: DeepLinear, features: Float[Tensor, "d q"], targets: Float[Tensor, "k q"]) -> None:
-        self.layers = [layer.detach().to(features.dtype).clone() for layer in network.layers]
+    def __init__(
+        self, network: DeepLinear | Sequence[Tensor], features: Float[Tensor, "d q"], targets: Float[Tensor, "k q"]
+    ) -> None:
+        layers = network.layers if isinstance(network, DeepLinear) else network
+        self.layers = [layer.detach().to(features.dtype).clone() for layer in layers]
         self.size = sum(layer.numel() for layer in self.layers)
         self.forwards = [features]
         for layer in self.layers:

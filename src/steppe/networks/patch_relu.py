@@ -88,8 +88,8 @@ class PatchReLU(nn.Module):
         check_choice("init", init, ["he", "paper", "torch", "zeros"])
         if not dtype.is_floating_point:
             raise DtypeError(f"`dtype` must be a floating dtype, got {dtype}; pass torch.float64 or torch.float32")
-        (l, s), rng = indices.shape, generator("networks.patch_relu", seed)
-        own = () if shared else (l,)
+        (positions, s), rng = indices.shape, generator("networks.patch_relu", seed)
+        own = () if shared else (positions,)
 
         def draw(*shape: int, variance: float, fan_in: int) -> Tensor:
             if init == "torch":
@@ -168,14 +168,14 @@ class PatchReLU(nn.Module):
         if v.ndim == 1:
             v = v[None, :]
         output_bias = v.new_zeros(v.shape[0]) if output_bias is None else _tensor(output_bias)
-        (l, s), (m, k) = indices.shape, (v.shape[-1], v.shape[0])
         if v.ndim != 2 or 0 in v.shape:
             raise ShapeError(f"`v` must have shape [k, m] with k, m ≥ 1, got {list(v.shape)}; pass one row per output")
-        own = [l] if w.ndim == 3 else []
+        (positions, s), (k, m) = indices.shape, v.shape
+        own = [positions] if w.ndim == 3 else []
         for name, value, shape in (("w", w, [*own, m, s]), ("b", b, [*own, m]), ("output_bias", output_bias, [k])):
             if list(value.shape) != shape:
                 raise ShapeError(
-                    f"`{name}` must have shape {shape} to go with {l} patches of {s} and v {[k, m]}, "
+                    f"`{name}` must have shape {shape} to go with {positions} patches of {s} and v {[k, m]}, "
                     f"got {list(value.shape)}; pass filters [m, s], or [l, m, s] if positions do not share them"
                 )
             if value.dtype != v.dtype:
@@ -264,7 +264,7 @@ def _checked(patches: Any, inputs: int | None) -> tuple[Int[Tensor, "l s"], int]
     if low < 0 or high >= d:
         row = int(((indices < 0) | (indices >= d)).any(dim=1).nonzero()[0])
         raise ParameterError(
-            f"`patches` must hold indices from 0 to {d - 1} to lie inside the {d} inputs, got {low} to {high}, first in "
-            f"patch {row}; drop the patches that reach outside, or pass more inputs"
+            f"`patches` must hold indices from 0 to {d - 1} to lie inside the {d} inputs, got {low} to {high}, first "
+            f"in patch {row}; drop the patches that reach outside, or pass more inputs"
         )
     return indices.long(), d

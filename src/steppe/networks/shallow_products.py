@@ -34,6 +34,10 @@ class OutputWeights:
         self.q = q.T.contiguous()
         self.p = None if p is None else p.T.contiguous()
 
+    def at(self, rows: slice) -> "OutputWeights":
+        """The part of some samples."""
+        return OutputWeights(self.scale, self.q.T[rows], None if self.p is None else self.p.T[rows])
+
     def apply(self, u: Float[Tensor, "s k n"]) -> Float[Tensor, "s k n"]:
         """S u."""
         weighed = self.q * u

@@ -8,6 +8,9 @@ from steppe.theory import ball_weight
 
 from .balance import balance
 from .canonical import canonicalize
+from .flattening import balance_mean_gradient
+from .patch import PatchMoments, patch_moments, patch_weighted_norm
+from .univariate import LinearSpline, univariate_knots
 from .variation import (
     path_norm,
     radon_bv_norm,
@@ -17,12 +20,18 @@ from .variation import (
 )
 
 __all__ = [
+    "LinearSpline",
+    "PatchMoments",
     "activation_weight",
     "balance",
+    "balance_mean_gradient",
     "ball_weight",
     "canonicalize",
+    "patch_moments",
+    "patch_weighted_norm",
     "path_norm",
     "radon_bv_norm",
+    "univariate_knots",
     "variation_norm",
     "vector_variation_norm",
     "weighted_variation_norm",

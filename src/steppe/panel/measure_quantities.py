@@ -21,8 +21,8 @@ from steppe.curvature import (
     unwrapped,
 )
 from steppe.linalg import extreme_eigenvalues
-from steppe.networks import ShallowReLU
-from steppe.norms import path_norm, variation_norm, weighted_variation_norm
+from steppe.networks import PatchReLU, ShallowReLU
+from steppe.norms import patch_weighted_norm, path_norm, variation_norm, weighted_variation_norm
 
 from .measure_activations import Activity, activities, activity, counting
 from .measurement import OptimizerLimit, Size
@@ -163,32 +163,42 @@ def shares(operator: CurvatureOperator, vector: Tensor | None, absent: Absent) -
     return {name: found[name] for name in operator.names}
 
 
-def shallow_form(model: nn.Module) -> ShallowReLU | None:
-    """The model as a shallow ReLU network, if it is one."""
+def shallow_form(model: nn.Module) -> ShallowReLU | PatchReLU | None:
+    """The model as a shallow ReLU network, of whole inputs or of patches, if it is one."""
     inner = unwrapped(model)
-    if isinstance(inner, ShallowReLU):
+    if isinstance(inner, ShallowReLU | PatchReLU):
         return inner
     if type(inner) is nn.Sequential and [type(module) for module in inner] == [nn.Linear, nn.ReLU, nn.Linear]:
         return ShallowReLU.from_sequential(inner)
     return None
 
 
-def norms(network: ShallowReLU | None, part: Part, name: str, absent: Absent) -> dict[str, float]:
+def norms(network: ShallowReLU | PatchReLU | None, part: Part, name: str, absent: Absent) -> dict[str, float]:
     """Function-space norms, where the architecture has them."""
     if network is None:
         absent["norms"] = f"defined here for one hidden ReLU layer; this model is a {name}"
         return {}
-    found = {"path norm": path_norm(network), "variation norm": variation_norm(network)}
+    found: dict[str, float] = {}
+    if isinstance(network, ShallowReLU):
+        found = {"path norm": path_norm(network), "variation norm": variation_norm(network)}
     try:
-        x = Batches(part).joined()[0]
-        found["weighted variation norm"] = weighted_variation_norm(network, x.to(network.w.dtype))
+        x = Batches(part).joined()[0].to(network.w.dtype)
+        if isinstance(network, PatchReLU):
+            found["patch-weighted norm"] = patch_weighted_norm(network, x)
+        else:
+            found["weighted variation norm"] = weighted_variation_norm(network, x)
     except SteppeError as error:
         absent["weighted_variation_norm"] = str(error)
     return found
 
 
 def theorem(
-    network: ShallowReLU | None, loss: Any, part: Part, sharpness: Estimate | None, size: Size, absent: Absent
+    network: ShallowReLU | PatchReLU | None,
+    loss: Any,
+    part: Part,
+    sharpness: Estimate | None,
+    size: Size,
+    absent: Absent,
 ) -> str | None:
     """What the flatness theorem says about this network on these samples, in a sentence."""
     if sharpness is None:

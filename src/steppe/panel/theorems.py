@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steppe.core import Estimate, check_choice, refuse_unknown_keywords
-from steppe.networks import ShallowReLU
+from steppe.networks import PatchReLU, ShallowReLU
 from steppe.theory import flatness_bound, stability_threshold, stable_flatness_bound
 
 from .inequality import Hypothesis, Inequality
@@ -20,7 +20,7 @@ _PROOF = "Liang, Qiao, Wang, Parhi (NeurIPS 2025), proof of Theorem 3.2"
 
 
 def check_flatness(
-    network: ShallowReLU,
+    network: ShallowReLU | PatchReLU,
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "n 1"],
     *,
@@ -36,14 +36,15 @@ def check_flatness(
     The left side is the one-sided, unmerged sum of `weighted_variation_norm(…, reduced=False)`, which the proof bounds;
     the seminorm |f|_{V_g} of the paper's statement is at most that and stands in `terms`. λ_max is that of the exact
     Hessian, by Lanczos in float64; half its residual is part of the numerical error. A skip connection is allowed
-    (derived).
+    (derived). For a `PatchReLU` the left side is `patch_weighted_norm` and R bounds the patches (derived).
 
     Args:
-        network: A shallow ReLU network with one output; float32 is taken exactly into float64.
+        network: A shallow or patch ReLU network with one output; float32 is taken exactly into float64.
         x: Inputs.
         y: Targets.
         constant: `"paper"` or `"sharp"`.
-        radius: R; None is max ‖x_i‖, the least that the theorem allows. A smaller one is reported as violated.
+        radius: R; None is max ‖x_i‖ (of patches, if any), the least that the theorem allows. A smaller one is
+            reported as violated.
         sharpness: λ_max(∇²L) at this point if it is known already, else it is measured.
         rtol: Relative tolerance of that measurement.
         **unknown: Refused.
@@ -52,7 +53,7 @@ def check_flatness(
         The inequality, which prints in one line; `holds` is left ≤ right + error.
 
     Raises:
-        KindError: The network is no `ShallowReLU`, or a keyword is not known.
+        KindError: The network is neither of the two, or a keyword is not known.
         ShapeError: The network has several outputs, or the data do not fit it.
         DtypeError: Network and data differ in dtype.
         DataError: Data or weights are not finite.
@@ -63,7 +64,7 @@ def check_flatness(
 
 
 def check_stability(
-    network: ShallowReLU,
+    network: ShallowReLU | PatchReLU,
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "n 1"],
     *,
@@ -80,7 +81,7 @@ def check_stability(
     residual of the sharpness) and listed. Where it is violated the theorem promises nothing: see `applies`.
 
     Args:
-        network: A shallow ReLU network with one output.
+        network: A shallow or patch ReLU network with one output.
         x: Inputs.
         y: Targets.
         step_size: η > 0, of full-batch gradient descent on (1/2n) Σ r².
@@ -99,7 +100,9 @@ def check_stability(
     return _stability(setting(network, x, y, radius=radius, rtol=rtol, sharpness=sharpness), constant, step_size)
 
 
-def check_mean_gradient(network: ShallowReLU, x: Float[Tensor, "n d"], y: Float[Tensor, "n 1"]) -> Inequality:
+def check_mean_gradient(
+    network: ShallowReLU | PatchReLU, x: Float[Tensor, "n d"], y: Float[Tensor, "n 1"]
+) -> Inequality:
     """The first step of the proof: 1 + 2 Σ_k |v_k| ‖w_k‖ g̃(u_k, t_k) ≤ ‖(1/n) Σ_i ∇_θ f(x_i)‖².
 
     The inequality of arithmetic and geometric means for each neuron; equality iff (1/n) Σ_i φ(w_kᵀx_i − b_k) =
@@ -107,7 +110,7 @@ def check_mean_gradient(network: ShallowReLU, x: Float[Tensor, "n d"], y: Float[
     true on hyperplanes too. With a skip connection the right side gains ‖mean x‖² (derived).
 
     Args:
-        network: A shallow ReLU network with one output.
+        network: A shallow or patch ReLU network with one output.
         x: Inputs.
         y: Targets; they have no part in it.
 
@@ -118,14 +121,14 @@ def check_mean_gradient(network: ShallowReLU, x: Float[Tensor, "n d"], y: Float[
 
 
 def check_gauss_newton(
-    network: ShallowReLU, x: Float[Tensor, "n d"], y: Float[Tensor, "n 1"], *, rtol: float = 1e-3
+    network: ShallowReLU | PatchReLU, x: Float[Tensor, "n d"], y: Float[Tensor, "n 1"], *, rtol: float = 1e-3
 ) -> Inequality:
     """The second step of the proof: ‖(1/n) Σ_i ∇_θ f(x_i)‖² ≤ λ_max(G), with G = (1/n) Σ_i ∇f(x_i) ∇f(x_i)ᵀ.
 
     In particular λ_max(G) ≥ 1. The residual of λ_max(G), by Lanczos in float64, is the numerical error.
 
     Args:
-        network: A shallow ReLU network with one output.
+        network: A shallow or patch ReLU network with one output.
         x: Inputs.
         y: Targets; they have no part in it.
         rtol: Relative tolerance of the eigenvalue.
@@ -137,7 +140,7 @@ def check_gauss_newton(
 
 
 def check_theorems(
-    network: ShallowReLU,
+    network: ShallowReLU | PatchReLU,
     x: Float[Tensor, "n d"],
     y: Float[Tensor, "n 1"],
     *,
@@ -153,7 +156,7 @@ def check_theorems(
     `check_stability`.
 
     Args:
-        network: A shallow ReLU network with one output.
+        network: A shallow or patch ReLU network with one output.
         x: Inputs.
         y: Targets.
         step_size: η > 0, or None to leave stability out.
@@ -172,13 +175,13 @@ def _flatness(at: Setting, constant: Constant) -> Inequality:
     bound = flatness_bound(at.sharpness.value, at.training_loss, at.radius, sharper=constant == "sharp")
     return Inequality(
         name=f"flatness{_NAMES[constant]}",
-        statement=f"Σ|v_k|‖w_k‖g̃(u_k,t_k) ≤ λ_max/2 − 1/2 + {_LAST_TERM[constant]}",
+        statement=f"{at.sum_words} ≤ λ_max/2 − 1/2 + {_LAST_TERM[constant]}",
         left=at.weighted_sum,
         right=float(bound),
         error=_error(at.sharpness) / 2 + at.rounding(at.weighted_sum, bound, at.sharpness.value),
         hypotheses=at.hypotheses,
-        source=bound.source,
-        status=bound.status,
+        source=bound.source + at.extension,
+        status="derived" if at.extension else bound.status,
         terms=_terms(at),
     )
 
@@ -190,13 +193,13 @@ def _stability(at: Setting, constant: Constant, step_size: float) -> Inequality:
     detail = f"λ_max = {at.sharpness.value:.6g}, 2/η = {float(limit):.6g}"
     return Inequality(
         name=f"stability{_NAMES[constant]}",
-        statement=f"Σ|v_k|‖w_k‖g̃(u_k,t_k) ≤ 1/η − 1/2 + {_LAST_TERM[constant]}",
+        statement=f"{at.sum_words} ≤ 1/η − 1/2 + {_LAST_TERM[constant]}",
         left=at.weighted_sum,
         right=float(bound),
         error=_error(at.sharpness) / 2 + at.rounding(at.weighted_sum, bound, limit),
         hypotheses=(*at.hypotheses, Hypothesis("λ_max ≤ 2/η", "checked" if stable else "violated", detail)),
-        source=bound.source,
-        status=bound.status,
+        source=bound.source + at.extension,
+        status="derived" if at.extension else bound.status,
         terms={**_terms(at), "step_size": float(step_size)},
     )
 
@@ -205,12 +208,12 @@ def _mean_gradient(at: Setting) -> Inequality:
     left, right = 1 + 2 * at.weighted_sum, at.mean_gradient_square
     return Inequality(
         name="mean gradient",
-        statement="1 + 2Σ|v_k|‖w_k‖g̃(u_k,t_k) ≤ ‖(1/n)Σ∇f(x_i)‖²",
+        statement=f"1 + 2{at.sum_words} ≤ ‖(1/n)Σ∇f(x_i)‖²",
         left=left,
         right=right,
         error=at.rounding(left, right),
         hypotheses=(Hypothesis("one output", "checked"),),
-        source=_PROOF,
+        source=_PROOF + at.extension,
         status="derived",
         terms={"weighted_sum": at.weighted_sum},
     )
@@ -225,7 +228,7 @@ def _gauss_newton(at: Setting) -> Inequality:
         right=top.value,
         error=_error(top) + at.rounding(left, top.value),
         hypotheses=(Hypothesis("one output", "checked"),),
-        source=_PROOF,
+        source=_PROOF + at.extension,
         status="derived",
         terms={"weighted_sum": at.weighted_sum, "gauss_newton_norm": top.value},
     )

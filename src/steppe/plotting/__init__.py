@@ -8,12 +8,13 @@ Provisional until 1.0.
 """
 
 from .figures import Axis, Figure, Panel
-from .layers import Band, Heatmap, Histogram, Layer, Lines, Scatter
+from .layers import Band, Contours, Heatmap, Histogram, Layer, Lines, Scatter
 from .standalone import Section, page_environment, plotly_script, script_hash, standalone_page, write_page
 
 __all__ = [
     "Axis",
     "Band",
+    "Contours",
     "Figure",
     "Heatmap",
     "Histogram",

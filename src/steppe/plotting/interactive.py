@@ -7,7 +7,7 @@ from typing import Any
 
 from . import theme
 from .figures import Axis, Figure, Panel
-from .layers import Band, Heatmap, Histogram, Layer, Lines, Scatter
+from .layers import Band, Contours, Heatmap, Histogram, Layer, Lines, Scatter
 from .scales import Range, axis_ticks, groups, legend, ranges
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -118,7 +118,7 @@ def _traces(panel: Panel, layer: Layer, group: int | None, x: Range, y: Range) -
         return [_band(layer, color)]
     if isinstance(layer, Histogram):
         return [_histogram(panel, layer, color, x, y)]
-    return [_heatmap(panel, layer)]
+    return [_contours(panel, layer) if isinstance(layer, Contours) else _heatmap(panel, layer)]
 
 
 def _reading(panel: Panel) -> str:
@@ -227,6 +227,17 @@ def _histogram(panel: Panel, layer: Histogram, color: str, x: Range, y: Range) -
         "hoveron": "points",
         "text": readings,
         "hovertemplate": "<b>%{fullData.name}</b><br>%{text}<extra></extra>",
+    }
+
+
+def _contours(panel: Panel, layer: Contours) -> Spec:
+    first, second, *_, last = *layer.values(), layer.values()[-1]
+    return _heatmap(panel, layer) | {
+        "type": "contour",
+        "autocontour": False,
+        "contours": {"start": _rounded(first), "end": _rounded(last), "size": _rounded(second - first)},
+        "line": {"width": 0.5, "color": theme.PAPER, "smoothing": 0.6},
+        "connectgaps": False,
     }
 
 

@@ -277,7 +277,7 @@ class Heatmap:
     group: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        where = _name("Heatmap", self)
+        where = _name(type(self).__name__, self)
         x, y = as_numbers(f"`x` of {where}", self.x), as_numbers(f"`y` of {where}", self.y)
         for name, centres in (("x", x), ("y", y)):
             if not centres or any(b <= a for a, b in pairwise(centres)):
@@ -305,6 +305,45 @@ class Heatmap:
             for x, value in zip(self.x, row, strict=True):
                 if value is not None:
                     yield self.kind, self.name, x, y, None, None, value, "", ""
+
+
+@dataclass(frozen=True)
+class Contours(Heatmap):
+    """A function of two variables by its level lines, filled light to dark between them.
+
+    Args:
+        x: Increasing abscissae, at least two; the picture ends at the first and last.
+        y: Increasing ordinates, at least two.
+        z: Values, one row per y and one column per x; None where there is none.
+        name: What the numbers are, with unit; the title of the colour bar.
+        levels: Number of equally spaced levels inside the range of z, at least 2.
+
+    Raises:
+        ShapeError: z is not [len(y), len(x)], or there are fewer than two abscissae or ordinates.
+        DataError: A number is not finite, abscissae or ordinates do not increase, or z is constant.
+        ParameterError: There are too few or too many levels.
+    """
+
+    levels: int = 12
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        where = _name("Contours", self)
+        if min(len(self.x), len(self.y)) < 2:
+            raise ShapeError(f"{where} needs at least two of x and of y, got {len(self.x)} and {len(self.y)}; add some")
+        check_integer(f"levels of {where}", self.levels, minimum=2, maximum=200)
+        values = self.values()
+        if any(b <= a for a, b in pairwise(values)):
+            raise DataError(f"`z` of {where} must vary, got {values[0]:g} throughout; leave the layer out")
+
+    def edges(self, axis: str, *, log: bool) -> tuple[float, ...]:
+        """The abscissae or ordinates themselves: the picture ends at the outermost."""
+        return tuple(self.x if axis == "x" else self.y)
+
+    def values(self) -> tuple[float, ...]:
+        """The levels."""
+        found = [value for row in self.z for value in row if value is not None]
+        return tuple(map(float, np.linspace(min(found), max(found), self.levels + 2)[1:-1]))
 
 
 Layer = Scatter | Lines | Band | Histogram | Heatmap

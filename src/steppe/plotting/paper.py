@@ -21,7 +21,7 @@ from steppe.core import StoreError, check_choice, check_number
 
 from . import theme
 from .figures import Figure, Panel
-from .layers import Band, Heatmap, Histogram, Lines, Scatter
+from .layers import Band, Contours, Heatmap, Histogram, Lines, Scatter
 from .scales import Key, Range, axis_ticks, groups, legend, ranges
 
 _STYLE: Any = {
@@ -206,7 +206,11 @@ def _heatmap(ax: Axes, panel: Panel, layer: Heatmap) -> None:
     x = layer.edges("x", log=panel.x.scale == "log")
     y = layer.edges("y", log=panel.y.scale == "log")
     z = [[math.nan if value is None else value for value in row] for row in layer.z]
-    mesh = ax.pcolormesh(x, y, z, cmap=colors, shading="flat", edgecolors="face", linewidth=0.1)
+    if isinstance(layer, Contours):
+        mesh: Any = ax.contourf(x, y, z, levels=list(layer.values()), cmap=colors, extend="both")
+        ax.contour(x, y, z, levels=list(layer.values()), colors=theme.PAPER, linewidths=0.3, linestyles="solid")
+    else:
+        mesh = ax.pcolormesh(x, y, z, cmap=colors, shading="flat", edgecolors="face", linewidth=0.1)
     if ax.figure is not None:
         bar = ax.figure.colorbar(mesh, ax=ax, pad=0.02, aspect=28)
         if bar.solids is not None:

@@ -14,6 +14,8 @@ from steppe.harness import (
     Within,
 )
 
+from ._flatness_sides import gauss_newton_bound, paper_bound, sharper_bound
+
 PAPER = "arXiv 2506.20779"
 _PAPER_ROWS: dict[str, Any] = {"inputs": "uniform-ball", "target": "unit-linear", "network": "shallow-relu"}
 _FIGURE_3 = _PAPER_ROWS | {"experiment": "network", "d": 10}
@@ -30,24 +32,9 @@ def long_run(row: Row) -> bool:
     return all(row.get(key) == value for key, value in LARGE.items()) and row["steps"] >= 10_000
 
 
-def paper_bound(row: Row) -> float:
-    """λ/2 − ½ + (R+1) √(2L)."""
-    return float(row["flatness_bound"]) + float(row["flatness_error"])
-
-
-def sharper_bound(row: Row) -> float:
-    """λ/2 − ½ + ½ √(1+R²) √(2L)."""
-    return float(row["flatness_bound_sharper"]) + float(row["flatness_error"])
-
-
 def chain_floor(row: Row) -> float:
     """1 + 2 Σ |v_k| ‖w_k‖ g̃."""
     return 1 + 2 * float(row["one_sided_sum"])
-
-
-def gauss_newton_bound(row: Row) -> float:
-    """λ_max of the Gauss–Newton matrix."""
-    return float(row["gauss_newton_sharpness"]) + float(row["gauss_newton_error"])
 
 
 def quarter_noise(row: Row) -> float:

@@ -4,17 +4,22 @@ from typing import Any
 
 from steppe.harness import AtLeast, AtMost, Control, Equal, PowerLaw, Row, Settles, SlopesOrdered, Within
 
+from ._flatness_sides import (
+    bound_minus_one,
+    bound_quarter,
+    bound_without_half,
+    gauss_newton_bound,
+    half_limit,
+    mean_gradient_and_a_tenth,
+)
 from ._neural_shattering_claims import (
     DECAY,
     LARGE,
     REAL,
     SWEEP_DECAY,
     SWEEP_FLAT,
-    gauss_newton_bound,
-    paper_bound,
     quarter_noise,
     relu,
-    sharper_bound,
 )
 
 _WEIGHT: dict[str, Any] = {"experiment": "weight"}
@@ -23,34 +28,9 @@ _FLAT_FOR_DECAY = "the flat networks in place of the weight-decay ones"
 _DECAY_FOR_FLAT = "the weight-decay networks in place of the flat ones"
 
 
-def bound_minus_one(row: Row) -> float:
-    """λ/2 − 1 + (R+1) √(2L)."""
-    return paper_bound(row) - 0.5
-
-
-def bound_without_half(row: Row) -> float:
-    """λ/4 − ½ + (R+1) √(2L), as if the loss had no ½."""
-    return paper_bound(row) - float(row["sharpness"]) / 4
-
-
-def bound_quarter(row: Row) -> float:
-    """λ/2 − ½ + ¼ √(1+R²) √(2L)."""
-    return sharper_bound(row) - 0.25 * (1 + float(row["radius"]) ** 2) ** 0.5 * float(row["residual_term"])
-
-
 def chain_floor_too_large(row: Row) -> float:
     """1 + 2.2 Σ |v_k| ‖w_k‖ g̃."""
     return 1 + 2.2 * float(row["one_sided_sum"])
-
-
-def mean_gradient_and_a_tenth(row: Row) -> float:
-    """1.1 times the squared length of the mean gradient."""
-    return 1.1 * float(row["mean_gradient_squared"])
-
-
-def half_limit(row: Row) -> float:
-    """1/η."""
-    return float(row["stability_limit"]) / 2
 
 
 def _on_real_inputs(name: str) -> tuple[Control, ...]:

@@ -65,6 +65,42 @@ CATALOG: tuple[Entry, ...] = (
         title="Near-minimax estimation: least variation against linear methods",
         cost="about 2 min on 2 cores; --quick about 15 s; --full about 20 min",
     ),
+    Entry(
+        slug="kamber2025-sharpness",
+        module="steppe.studies.factorization_sharpness",
+        title="How sharp the minimizers of deep matrix factorization are",
+        cost="about 2 min on 2 cores; --quick about 10 s; --full about 20 min",
+    ),
+    Entry(
+        slug="kamber2026-regularized",
+        module="steppe.studies.factorization_decay",
+        title="What weight decay leaves of a deep matrix factorization",
+        cost="about 3 min on 2 cores; --quick about 10 s; --full about 35 min",
+    ),
+    Entry(
+        slug="liang2025-data-geometry",
+        module="steppe.studies.data_geometry",
+        title="Data geometry: what flatness protects, and what it leaves to be memorised",
+        cost="about 3 min on 2 cores; --quick about 15 s; --full about 30 min",
+    ),
+    Entry(
+        slug="liang2026-locality",
+        module="steppe.studies.locality",
+        title="Locality and shared weights: when flatness prevents memorisation",
+        cost="about 4 min on 2 cores; --quick about 10 s; --full about 60 min",
+    ),
+    Entry(
+        slug="mulayoff2021-minima-stability",
+        module="steppe.studies.minima_stability",
+        title="Minima stability in one dimension: large steps and small batches want smooth interpolants",
+        cost="about 30 s on 2 cores; --quick about 10 s; --full about 10 min",
+    ),
+    Entry(
+        slug="qiao2024-univariate",
+        module="steppe.studies.univariate",
+        title="Noisy labels in one dimension: large steps give sparse linear splines",
+        cost="about 45 s on 2 cores; --quick about 10 s; --full about 15 min",
+    ),
 )
 
 

@@ -197,26 +197,35 @@ def fano_risk(d: int, n: int, noise: float) -> Fact:
     )
 
 
-def sphere_interpolation_bound(n: int, label_bound: float, *, balanced: bool = True) -> Fact:
+def sphere_interpolation_bound(
+    n: int, label_bound: float, *, balanced: bool = True, radius: float = 1.0, patches: int = 1
+) -> Fact:
     """Sharpness at which a network of width n interpolates any labels |y_i| ≤ D on distinct points of the sphere.
 
     One neuron per sample, active on it alone. With |v_i| = 1 and activation |y_i|, λ_max ≤ 1 + (D² + 2)/n (the paper);
-    with v_i² = |y_i|/√2, the best split, λ_max ≤ 1 + 2√2 D/n (derived). Both are equalities when all |y_i| = D.
+    with v_i² = |y_i|/√2, the best split, λ_max ≤ 1 + 2√2 D/n (derived). Both are equalities when all |y_i| = D. On a
+    sphere of radius R, 2 is 1 + R² and 2√2 is 2√(1 + R²). A network that pools over L patches, each on its own sphere,
+    has 1 + 2√2 D/(nL), or 1 + (D² + 2/L²)/n with |v_i| = 1 (derived).
 
     Args:
         n: Number of samples ≥ 1.
         label_bound: D ≥ 0.
         balanced: Use the best split.
+        radius: R > 0.
+        patches: L ≥ 1.
     """
     n = check_integer("n", n, minimum=1)
+    pooled = check_integer("patches", patches, minimum=1)
     bound = check_number("label_bound", label_bound, minimum=0.0)
-    value = 1 + (2 * math.sqrt(2) * bound if balanced else bound**2 + 2) / n
+    inner = 1 + check_number("radius", radius, above=0.0) ** 2
+    value = 1 + (2 * math.sqrt(inner) * bound / pooled if balanced else bound**2 + inner / pooled**2) / n
+    plain = not balanced and pooled == 1 and radius == 1
     return Fact(
         value,
         source="Liang, Cloninger, Parhi, Wang (ICLR 2026), sphere",
-        status="derived" if balanced else "theorem",
+        status="theorem" if plain else "derived",
         statement="sharpness of an interpolating network on the sphere",
-        hypotheses=("distinct samples on the unit sphere", "|y_i| ≤ D", "loss (1/2n) Σ r_i²"),
+        hypotheses=(f"distinct samples on a sphere of radius {radius:g}", "|y_i| ≤ D", "loss (1/2n) Σ r_i²"),
     )
 
 

@@ -30,6 +30,24 @@ def radial_marginal_tail(d: int, alpha: float, t: float) -> Fact:
     return _fact(upper if t >= 0 else 1 - upper, "mass of the half-space uᵀx > t")
 
 
+def radial_tail_excess(d: int, alpha: float, t: float) -> Fact:
+    """s(t) = E(uᵀX − t)_+ for radial inputs, by the quadrature of `radial_marginal_tail`.
+
+    Close to t = 1 it decays as (1 − t)^(α + (d+1)/2), and p as (1 − t)^(α + (d−1)/2).
+
+    Args:
+        d: Input dimension ≥ 1.
+        alpha: α > 0.
+        t: Threshold, any real number.
+
+    Raises:
+        ParameterError: d or α is out of range.
+    """
+    d, a, t = _checked(d, alpha, t)
+    upper = _integral(d, a, abs(t), excess=True)
+    return _fact(upper if t >= 0 else upper - t, "mean excess over the threshold")
+
+
 def radial_weight(d: int, alpha: float, t: float, *, sides: Literal["both", "one"] = "both") -> Fact:
     """Population weight g of a neuron at threshold t for radial inputs, by adaptive quadrature.
 

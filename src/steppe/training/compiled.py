@@ -1,4 +1,4 @@
-"""Full-batch gradient descent on one shallow ReLU network by the compiled kernel of the package `steppe-kernels`."""
+"""Full-batch gradient descent on one shallow ReLU or patch network by the kernel of the package `steppe-kernels`."""
 
 import math
 from typing import Any
@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from steppe.core import Logistic
-from steppe.networks import ShallowReLU
+from steppe.networks import PatchReLU, ShallowReLU
 
 from . import paths
 from .plan import Plan
 
 
 class CompiledEngine:
-    """One shallow ReLU network in training; many steps per call, and the interpreter free meanwhile.
+    """One network in training, shallow or of patches; many steps per call, and the interpreter free meanwhile.
 
-    Costs per step and pair of neuron and sample d + k multiply-adds and k(d + 1) additions, on vectors of numbers;
-    memory of the data, the parameters and one tile of samples.
+    Costs per step and pair of neuron and sample (or patch) d + k multiply-adds and k(d + 1) additions, on vectors of
+    numbers; memory of the data, the parameters and one tile of samples, with one bit per neuron and patch.
 
     Args:
         network: The network, float32 or float64, on the CPU.
@@ -30,19 +30,33 @@ class CompiledEngine:
     """
 
     def __init__(
-        self, network: ShallowReLU, x: Tensor, y: Tensor, plan: Plan, loss: Any, instruction_set: str | None = None
+        self,
+        network: ShallowReLU | PatchReLU,
+        x: Tensor,
+        y: Tensor,
+        plan: Plan,
+        loss: Any,
+        instruction_set: str | None = None,
     ) -> None:
         module = paths.kernels()
         kind = module.Descent32 if network.w.dtype == torch.float32 else module.Descent64
         self.network, self.plan, self.dtype, self.convention = network, plan, network.w.dtype, loss.convention
         name = "logistic" if isinstance(loss, Logistic) else "squared"
         chosen = instruction_set or paths.instruction_set()
-        self._kernel = kind(*self._arrays(), _array(x), _array(y), name, chosen)
+        patches = {"patches": _array(network.patches)} if isinstance(network, PatchReLU) else {}
+        self._kernel = kind(*self._arrays(), _array(x), _array(y), name, chosen, **patches)
         self.backend = f"kernel-{self._kernel.instruction_set}"
 
-    def _arrays(self) -> list[Any]:
+    def _parameters(self) -> list[Tensor | None]:
+        """w, b, v, the output bias and the skip matrix (or None)."""
         net = self.network
-        return [None if p is None else _array(p) for p in (net.w, net.b, net.v, net.output_bias, net.skip)]
+        return [net.w, net.b, net.v, net.output_bias, net.skip if isinstance(net, ShallowReLU) else None]
+
+    def _arrays(self) -> list[Any]:
+        """Their values; filters of each position are rows of one matrix."""
+        arrays: list[Any] = [None if p is None else _array(p) for p in self._parameters()]
+        w, b = arrays[:2]
+        return [w.reshape(-1, w.shape[-1]), b.reshape(-1), *arrays[2:]]
 
     def evaluate(self) -> float:
         """Loss at the present parameters; leaves the gradient, without decay, in the engine."""
@@ -71,19 +85,19 @@ class CompiledEngine:
 
     def publish(self) -> None:
         """Write the present parameters into the network."""
-        arrays = [None if a is None else np.empty_like(a) for a in self._arrays()]
+        arrays: list[Any] = [None if a is None else np.empty_like(a) for a in self._arrays()]
         self._kernel.read(*arrays)
-        net = self.network
         with torch.no_grad():
-            for parameter, values in zip((net.w, net.b, net.v, net.output_bias, net.skip), arrays, strict=True):
+            for parameter, values in zip(self._parameters(), arrays, strict=True):
                 if parameter is not None:
-                    parameter.copy_(torch.from_numpy(values))
+                    parameter.copy_(torch.from_numpy(values).view_as(parameter))
 
     def gradient(self) -> list[Any]:
         """The last gradient, without decay, in the shapes of w, b, v, the output bias and the skip matrix (or None)."""
-        arrays = [None if a is None else np.empty_like(a) for a in self._arrays()]
+        arrays: list[Any] = [None if a is None else np.empty_like(a) for a in self._arrays()]
         self._kernel.read_gradient(*arrays)
-        return arrays
+        pairs = zip(self._parameters(), arrays, strict=True)
+        return [None if p is None else values.reshape(p.shape) for p, values in pairs]
 
     def save(self) -> None:
         """Remember the present parameters."""

@@ -19,7 +19,7 @@ from steppe.core import (
     check_targets,
     refuse_unknown_keywords,
 )
-from steppe.networks import ShallowReLU
+from steppe.networks import PatchReLU, ShallowReLU
 
 from .autograd import AutogradEngine
 from .batched import BatchedEngine, descend_batched
@@ -28,6 +28,7 @@ from .compiled import CompiledEngine
 from .history import History
 from .looks import Column, Looks
 from .observers import Observer
+from .patches import PatchEngine
 from .paths import has_closed_form, note_path, path_of
 from .plan import Decay, Engine, Plan, Run, descend, descend_together
 
@@ -66,10 +67,11 @@ def gradient_descent(
 
     A `ShallowReLU` with `SquaredLoss` or `Logistic` uses closed-form gradients: on the CPU the compiled kernel of the
     package `steppe-kernels` (at most 64 inputs, and outputs · (inputs + 1) ≤ 96 if there are several outputs) or else
-    NumPy, elsewhere batched products; frozen parameters, forward hooks, other losses and other modules go through
-    autograd. The path depends on the kind of model, loss, dtype, device and sizes alone, and `History.backend` names
-    it; paths agree to rounding. On one machine with a fixed number of threads the result is the same bit for bit on
-    every run.
+    NumPy, elsewhere batched products. A `PatchReLU` likewise, with the inputs of a patch in the place of the inputs:
+    the kernel, or else blocks of samples in torch on any device. Frozen parameters, forward hooks, other losses and
+    other modules go through autograd. The path depends on the kind of model, loss, dtype, device and sizes alone, and
+    `History.backend` names it; paths agree to rounding. On one machine with a fixed number of threads the result is the
+    same bit for bit on every run.
 
     Args:
         network: Any module [n, …] → [n, k]; `.grad`, `training` flags and frozen parameters are left alone.
@@ -89,7 +91,8 @@ def gradient_descent(
         decay: `"coupled"`: λθ is added to the gradient, so a step shrinks θ by ηλ. `"decoupled"`: a step shrinks θ by λ
             whatever η (Loshchilov & Hutter 2019); for a constant step the same as coupled decay of λ/η.
         columns: What to record besides the loss: `"gradient_norm"` (decay included), `"clipped"` (updates so far),
-            `"live_neurons"` (active on at least one sample; of a `ShallowReLU`).
+            `"live_neurons"` (active on at least one sample; of a `ShallowReLU` or a `PatchReLU`, where each position
+            with weights of its own counts its neurons).
         clean: Noiseless targets of the shape of the outputs; records `"clean_error"`, the mean over samples of
             ‖f(x) − clean‖².
         **unknown: Refused, with the keyword to use instead.
@@ -218,9 +221,13 @@ def _run(
 ) -> Run:
     path = path_of(network, loss)
     engine: Engine
-    if path in ("kernel", "numpy"):
-        assert isinstance(network, ShallowReLU)
-        engine = (CompiledEngine if path == "kernel" else ClosedFormEngine)(network, x, y, plan, loss)
+    if path == "kernel":
+        assert isinstance(network, ShallowReLU | PatchReLU)
+        engine = CompiledEngine(network, x, y, plan, loss)
+    elif isinstance(network, ShallowReLU) and path == "numpy":
+        engine = ClosedFormEngine(network, x, y, plan, loss)
+    elif isinstance(network, PatchReLU) and path == "torch":
+        engine = PatchEngine(network, x, y, plan, loss)
     else:
         engine = AutogradEngine(network, x, y, plan, loss)
     note_path(engine.backend)
@@ -245,7 +252,7 @@ def _check_network(network: Any, name: str = "network") -> None:
 
 def _check_data(network: nn.Module, x: Any, y: Any, loss: Any) -> None:
     """Everything about one network and its data that can be known before the first step."""
-    if isinstance(network, ShallowReLU):
+    if isinstance(network, ShallowReLU | PatchReLU):
         check_inputs(x, inputs=network.inputs)
     else:
         if not isinstance(x, Tensor):
@@ -259,7 +266,7 @@ def _check_data(network: nn.Module, x: Any, y: Any, loss: Any) -> None:
     if not isinstance(y, Tensor):
         raise KindError(f"`y` must be a torch tensor, got {type(y).__name__}; convert it with torch.as_tensor(y)")
     if has_closed_form(network, loss):
-        check_targets(y, (x.shape[0], network.outputs))  # type: ignore[arg-type]  # a ShallowReLU
+        check_targets(y, (x.shape[0], network.outputs))  # type: ignore[arg-type]  # a ShallowReLU or a PatchReLU
         if loss.__class__.__name__ == "Logistic":
             loss(torch.zeros_like(y), y)
     elif y.is_floating_point() and not torch.isfinite(y).all():

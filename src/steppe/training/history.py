@@ -26,7 +26,8 @@ class History:
         clipped: How many updates (of those done, kept or not) the clipping shortened.
         seconds: Wall time, observers included. Of a batched run, that of the whole batch.
         backend: `"kernel-avx512"`, `"kernel-avx2"` or `"kernel-plain"` (closed form on the CPU, compiled), `"numpy"`
-            (closed form on the CPU), `"torch-batched"` (closed form, one launch for many networks) or `"autograd"`.
+            (closed form on the CPU), `"torch"` (closed form of patches), `"torch-batched"` (closed form, one launch for
+            many networks) or `"autograd"`.
         convention: The loss in words.
         step_size: η.
         weight_decay: λ.

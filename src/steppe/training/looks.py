@@ -1,16 +1,19 @@
 """What a record of a run holds besides the loss."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from steppe.core import DataError, KindError, ShapeError, check_choice
-from steppe.networks import ShallowReLU
+from steppe.networks import PatchReLU, ShallowReLU
 
 Column = Literal["gradient_norm", "clipped", "live_neurons"]
 COLUMNS: tuple[Column, ...] = ("gradient_norm", "clipped", "live_neurons")
+_KNOWN = (ShallowReLU, PatchReLU)
+_AT_ONCE = 256  # samples
 
 
 class Looks:
@@ -24,7 +27,7 @@ class Looks:
 
     Raises:
         UnknownNameError: There is no such column.
-        KindError: Neurons of something else than a `ShallowReLU` are asked for.
+        KindError: Neurons of something else than a `ShallowReLU` or a `PatchReLU` are asked for.
         ShapeError: `clean` has not the shape of the outputs.
         DataError: `clean` is not finite.
     """
@@ -33,10 +36,10 @@ class Looks:
         columns = [columns] if isinstance(columns, str) else list(columns)
         for column in columns:
             check_choice("columns", column, COLUMNS)
-        if "live_neurons" in columns and not isinstance(network, ShallowReLU):
+        if "live_neurons" in columns and not isinstance(network, _KNOWN):
             raise KindError(
-                f"live neurons are those of a ShallowReLU, got {type(network).__name__}; leave 'live_neurons' out of "
-                "`columns`, or pass an observer that counts yours"
+                f"live neurons are those of a ShallowReLU or a PatchReLU, got {type(network).__name__}; leave "
+                "'live_neurons' out of `columns`, or pass an observer that counts yours"
             )
         if clean is not None:
             _check_clean(clean, network, x)
@@ -71,15 +74,22 @@ class Looks:
         error, live = 0.0, 0
         if clean is not None:
             error = float((self._network(self._x) - clean).double().square().sum()) / self._x.shape[0]
-        if isinstance(self._network, ShallowReLU):
-            live = int(self._network.mask(self._x).any(dim=0).sum())
+        if isinstance(self._network, _KNOWN):
+            live = _live(self._network, self._x)
         return error, live
+
+
+def _live(network: ShallowReLU | PatchReLU, x: Tensor) -> int:
+    """Neurons active on any sample, and any position that shares them."""
+    over = (0, 1) if isinstance(network, PatchReLU) and network.shared else (0,)
+    masks = (network.mask(block).any(dim=over) for block in x.split(_AT_ONCE))
+    return int(reduce(torch.logical_or, masks).sum())
 
 
 def _check_clean(clean: Any, network: nn.Module, x: Tensor) -> None:
     if not isinstance(clean, Tensor):
         raise KindError(f"`clean` must be a torch tensor, got {type(clean).__name__}; convert it with torch.as_tensor")
-    if isinstance(network, ShallowReLU) and tuple(clean.shape) != (x.shape[0], network.outputs):
+    if isinstance(network, _KNOWN) and tuple(clean.shape) != (x.shape[0], network.outputs):
         raise ShapeError(
             f"`clean` must have shape [{x.shape[0]}, {network.outputs}], one row per sample, got {list(clean.shape)}"
         )

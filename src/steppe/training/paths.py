@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 
 from steppe.core import Logistic, SquaredLoss, check_choice, note
-from steppe.networks import ShallowReLU
+from steppe.networks import PatchReLU, ShallowReLU
 
-Path = Literal["kernel", "numpy", "torch-batched", "autograd"]
+Path = Literal["kernel", "numpy", "torch", "torch-batched", "autograd"]
 
 # Where the compiled kernel was measured to be at least as fast as products of matrices: its work backward grows with
 # outputs times inputs, that of products with their sum.
@@ -23,7 +23,7 @@ _DTYPES = (torch.float32, torch.float64)
 def has_closed_form(network: Any, loss: Any) -> bool:
     """Whether the network and the loss are exactly those with closed-form gradients."""
     return (
-        type(network) is ShallowReLU
+        type(network) in (ShallowReLU, PatchReLU)
         and type(loss) in _LOSSES
         and all(p.requires_grad for p in network.parameters())
         and not (network._forward_hooks or network._forward_pre_hooks)
@@ -53,11 +53,14 @@ def path_of(network: Any, loss: Any) -> Path:
     """The path that trains this network under this loss."""
     if not has_closed_form(network, loss):
         return "autograd"
+    patches = isinstance(network, PatchReLU)
     if network.w.device.type != "cpu" or network.w.dtype not in _DTYPES:
-        return "torch-batched"
-    columns = network.outputs * (network.inputs + 1)
-    small = network.inputs <= MOST_INPUTS and (network.outputs == 1 or columns <= MOST_COLUMNS)
-    return "kernel" if small and kernels() is not None else "numpy"
+        return "torch" if patches else "torch-batched"
+    inputs = network.w.shape[-1]
+    small = inputs <= MOST_INPUTS and (network.outputs == 1 or network.outputs * (inputs + 1) <= MOST_COLUMNS)
+    if small and kernels() is not None:
+        return "kernel"
+    return "torch" if patches else "numpy"
 
 
 def note_path(backend: str) -> None:

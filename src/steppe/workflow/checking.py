@@ -17,27 +17,35 @@ _OPTIONAL = ("output_bias", "skip")
 _SEQUENTIAL = ("0.weight", "2.weight")
 _SEQUENTIAL_BIASES = ("0.bias", "2.bias")
 _FLOATS = ("F64", "F32", "F16")
+_INDICES = ("I64", "I32")  # of `patches` alone
 
 
-def load_network(path: str | os.PathLike[str]) -> Any:
+def load_network(path: str | os.PathLike[str], *, inputs: int | None = None) -> Any:
     """A shallow ReLU network from a safetensors file, in float64 (exactly, from any shorter float).
 
     The file holds `w [m, d]`, `b [m]` (subtracted), `v [k, m]` and optionally `output_bias [k]` and `skip [k, d]`; or
     the state of `nn.Sequential(Linear, ReLU, Linear)`: `0.weight`, `2.weight` and optionally `0.bias` (added, so its
-    sign changes) and `2.bias`.
+    sign changes) and `2.bias`; or the state of a `PatchReLU`: `patches [l, s]`, `w`, `b`, `v` and `output_bias`.
+
+    Args:
+        path: The file.
+        inputs: How many inputs there are, for patches that need not reach the last.
 
     Returns:
-        A `steppe.networks.ShallowReLU`.
+        A `steppe.networks.ShallowReLU` or `PatchReLU`.
 
     Raises:
         InputError: There is no such file, or it is not safetensors.
-        UnknownNameError: Its tensors are neither of the two sets.
+        UnknownNameError: Its tensors are none of the three sets.
         DtypeError, ShapeError: The tensors do not fit together.
     """
-    from steppe.networks import ShallowReLU
+    from steppe.networks import PatchReLU, ShallowReLU
 
     tensors = _read_safetensors(Path(path))
     names = set(tensors)
+    if names >= {"patches", *_NAMED} and names <= {"patches", *_NAMED, "output_bias"}:
+        patches, (w, b, v) = tensors["patches"].astype(np.int64), (tensors[name] for name in _NAMED)
+        return PatchReLU.from_weights(patches, w, b, v, tensors.get("output_bias"), inputs=inputs)
     if names >= set(_NAMED) and names <= {*_NAMED, *_OPTIONAL}:
         return ShallowReLU.from_weights(
             *(tensors[n] for n in _NAMED), **{n: tensors[n] for n in _OPTIONAL if n in names}
@@ -81,9 +89,11 @@ def _refuse_other_dtypes(path: Path, content: bytes) -> None:
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length]) if length <= len(content) else {}
     for name, entry in header.items():
-        if name != "__metadata__" and entry["dtype"] not in _FLOATS:
+        allowed = _INDICES if name == "patches" else _FLOATS
+        if name != "__metadata__" and entry["dtype"] not in allowed:
             raise InputError(
-                f"`{name}` in {path} must be one of {', '.join(_FLOATS)}, got {entry['dtype']}; convert with .float()"
+                f"`{name}` in {path} must be one of {', '.join(allowed)}, got {entry['dtype']}; "
+                f"convert with {'.long()' if name == 'patches' else '.float()'}"
             )
 
 
@@ -180,6 +190,5 @@ def check_network(
 
     from steppe.panel import check_theorems
 
-    found = load_network(network)
     x, y = (from_numpy(values) for values in load_data(data))
-    return check_theorems(found, x, y, step_size=step_size)
+    return check_theorems(load_network(network, inputs=x.shape[1]), x, y, step_size=step_size)
