@@ -75,7 +75,7 @@ CATALOG: tuple[Entry, ...] = (
         slug="kamber2026-regularized",
         module="steppe.studies.factorization_decay",
         title="What weight decay leaves of a deep matrix factorization",
-        cost="about 3 min on 2 cores; --quick about 10 s; --full about 35 min",
+        cost="about 2 min on 2 cores; --quick about 10 s; --full about 35 min",
     ),
     Entry(
         slug="liang2025-data-geometry",
@@ -87,7 +87,7 @@ CATALOG: tuple[Entry, ...] = (
         slug="liang2026-locality",
         module="steppe.studies.locality",
         title="Locality and shared weights: when flatness prevents memorisation",
-        cost="about 4 min on 2 cores; --quick about 10 s; --full about 60 min",
+        cost="about 3 min on 2 cores; --quick about 15 s; --full about 60 min",
     ),
     Entry(
         slug="mulayoff2021-minima-stability",
