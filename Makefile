@@ -9,7 +9,7 @@ study: venv
 	$(BIN)/steppe run neural-shattering
 
 test: dev lint types imports
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 test-all: dev
 	$(BIN)/python -m pytest -m "not gpu and not fire"

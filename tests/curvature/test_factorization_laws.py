@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from steppe.core import (
@@ -138,6 +138,7 @@ def test_extreme_layers_at_depth_two():
 
 
 @given(SIZES.filter(lambda sizes: len(sizes) > 2), SEEDS, st.sampled_from([1e-60, 1e-40, 1e30]))
+@example([1, 1, 2, 5, 4], 0, 1e30)
 @settings(max_examples=30, deadline=None)
 def test_a_tiny_problem_keeps_its_residual(sizes, seed, size):
     """Layers times s and target times s^L: the Hessian times s^(2L − 2), residual included."""

@@ -220,15 +220,17 @@ class FactorizationProblem:
         self, k: int, *, rtol: float, seed: int = 0, convention: str = "", **limits: Any
     ) -> FactorizationEigenvalues:
         """The k largest eigenvalues of the Hessian wherever the layers are, with Krylov vectors of all parameters."""
+        probe = torch.ones(self.size, 1, dtype=torch.float64, device=self.layers[0].device)
+        exponent = scaled(self.hessian_product(probe)).exponent  # Lanczos squares its numbers: a power of two apart
         operator = SymmetricOperator(
-            self.hessian_product,
+            lambda block: shifted(self.hessian_product(block), -exponent),
             self.size,
             device=self.layers[0].device,
             backend="closed form",
             convention=convention,
         )
         found = extreme_eigenvalues(operator, k, rtol=rtol, seed=seed, **limits)
-        return FactorizationEigenvalues(**_fields(found), shapes=tuple(self.space.shapes))
+        return FactorizationEigenvalues(**_sized(found, 1.0, exponent), shapes=tuple(self.space.shapes))
 
     def hessian_product(self, block: Float[Tensor, "p s"], *, residual: bool = True) -> Float[Tensor, "p s"]:
         """The exact Hessian, or 2 scale · Jᵀ J without `residual`, times each column."""
@@ -280,14 +282,10 @@ class FactorizationProblem:
         magnitude(top, space.exponent, self.scale)
         mantissa, power = math.frexp(self.scale)
         layers = space.lift(found.vectors, values)
-        changed = _fields(found)
-        for name in ("values", "residuals", "gaps", "ends"):
-            changed[name] = shifted(changed[name] * mantissa, space.exponent + power + 1)
+        changed = _sized(found, mantissa, space.exponent + power + 1)
         # The residual of the lifted vector is Jᵀ times that of the vector, over √μ.
         changed["residuals"] = changed["residuals"] * (top / values).sqrt()
-        beyond = torch.tensor(found.beyond * mantissa, dtype=torch.float64)
         changed |= {
-            "beyond": float(shifted(beyond, space.exponent + power + 1)),
             "vectors": torch.cat([part.flatten(1) for part in layers], dim=1).T,
             "convention": convention,
         }
@@ -369,5 +367,10 @@ def _check_size(size: int, limit: int) -> None:
         )
 
 
-def _fields(found: Eigenvalues) -> dict[str, Any]:
-    return {field.name: getattr(found, field.name) for field in fields(found)}
+def _sized(found: Eigenvalues, mantissa: float, exponent: int) -> dict[str, Any]:
+    """The fields, with whatever has the size of an eigenvalue times mantissa · 2^exponent."""
+    sized = {field.name: getattr(found, field.name) for field in fields(found)}
+    for name in ("values", "residuals", "gaps", "ends"):
+        sized[name] = shifted(sized[name] * mantissa, exponent)
+    sized["beyond"] = float(shifted(torch.tensor(found.beyond * mantissa, dtype=torch.float64), exponent))
+    return sized

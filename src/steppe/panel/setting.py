@@ -190,7 +190,7 @@ def setting(
     if network.outputs != 1:
         raise ShapeError(
             f"`network` must have one output, got {network.outputs}; the theorem is about scalar networks: check each "
-            f"output alone with {type(network).__name__}.from_weights(…, w, b, v[j], output_bias[j : j + 1])"
+            f"output alone with {type(network).__name__}.from_weights and v[j], output_bias[j : j + 1]"
         )
     network.check(x)
     check_targets(y, (len(x), 1))
