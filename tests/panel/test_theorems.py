@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from dense_theorems import dense, loss_of, top, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,39 +26,6 @@ def problem(seed, *, n=12, d=2, m=5, noise=1.0, skip=False, init="he"):
     x = x / x.norm(dim=1, keepdim=True) * torch.rand(n, 1, generator=rng, dtype=torch.float64) ** (1 / d)
     y = x[:, :1] + noise * torch.randn(n, 1, generator=rng, dtype=torch.float64)
     return ShallowReLU(d, m, skip=skip, init=init, seed=seed), x, y
-
-
-def loss_of(network, x, y):
-    return 0.5 * (network(x) - y).square().mean()
-
-
-def trained(network, x, y, *, step_size=0.1, steps=300):
-    for _ in range(steps):
-        gradients = torch.autograd.grad(loss_of(network, x, y), list(network.parameters()))
-        with torch.no_grad():
-            for parameter, gradient in zip(network.parameters(), gradients, strict=True):
-                parameter -= step_size * gradient
-    return network
-
-
-def dense(network, x, y):
-    """The exact Hessian and the Jacobian by autograd, as dense matrices."""
-    names = [name for name, _ in network.named_parameters()]
-    sizes = [p.numel() for p in network.parameters()]
-    shapes = [p.shape for p in network.parameters()]
-    flat = torch.cat([p.detach().flatten() for p in network.parameters()])
-
-    def outputs(theta):
-        parts = {name: part.reshape(shape) for name, part, shape in zip(names, theta.split(sizes), shapes, strict=True)}
-        return torch.func.functional_call(network, parts, (x,))
-
-    hessian = torch.autograd.functional.hessian(lambda theta: 0.5 * (outputs(theta) - y).square().mean(), flat)
-    jacobian = torch.autograd.functional.jacobian(lambda theta: outputs(theta)[:, 0], flat)
-    return hessian, jacobian
-
-
-def top(matrix):
-    return float(torch.linalg.eigvalsh(matrix)[-1])
 
 
 @pytest.mark.parametrize("skip", [False, True])

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from dense_theorems import dense, top, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,34 +19,6 @@ def problem(seed, *, n=12, positions=3, s=2, d=6, m=4, shared=True, noise=1.0):
     x = torch.randn(n, d, generator=rng, dtype=torch.float64)
     y = x[:, :1] + noise * torch.randn(n, 1, generator=rng, dtype=torch.float64)
     return PatchReLU(patches, m, inputs=d, shared=shared, init="torch", seed=seed), x, y
-
-
-def trained(network, x, y, *, step_size, steps):
-    for _ in range(steps):
-        loss = 0.5 * (network(x) - y).square().mean()
-        gradients = torch.autograd.grad(loss, list(network.parameters()))
-        with torch.no_grad():
-            for parameter, gradient in zip(network.parameters(), gradients, strict=True):
-                parameter -= step_size * gradient
-    return network
-
-
-def dense(network, x, y):
-    """The exact Hessian and the Gauss–Newton matrix by autograd."""
-    names, sizes, shapes = zip(*((n, p.numel(), p.shape) for n, p in network.named_parameters()), strict=True)
-    flat = torch.cat([p.detach().flatten() for p in network.parameters()])
-
-    def outputs(theta):
-        parts = {name: part.reshape(shape) for name, part, shape in zip(names, theta.split(sizes), shapes, strict=True)}
-        return torch.func.functional_call(network, parts, (x,))
-
-    hessian = torch.autograd.functional.hessian(lambda theta: 0.5 * (outputs(theta) - y).square().mean(), flat)
-    jacobian = torch.autograd.functional.jacobian(lambda theta: outputs(theta)[:, 0], flat)
-    return hessian, jacobian
-
-
-def top(matrix):
-    return float(torch.linalg.eigvalsh(matrix)[-1])
 
 
 @pytest.mark.parametrize("shared", [True, False])
